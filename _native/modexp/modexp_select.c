@@ -1,0 +1,86 @@
+/*
+ * The choice of the kernel of group-14 exponentiation.
+ */
+
+#include <string.h>
+
+#include "modexp_kernel.h"
+
+/* The preferred one first. */
+static const struct modexp_kernel *const kernels[] = {
+	&modexp_ifma,
+	&modexp_mulx,
+	&modexp_portable,
+};
+
+#define KERNELS (sizeof(kernels) / sizeof(kernels[0]))
+
+static size_t selected = KERNELS - 1;
+
+void
+group14_power_of_generator(const uint8_t x[GROUP14_SECRET_BYTES], uint8_t y[GROUP14_BYTES])
+{
+	power_of_generator_by(kernels[selected], x, y);
+}
+
+void
+group14_power(const uint8_t base[GROUP14_BYTES], const uint8_t x[GROUP14_SECRET_BYTES],
+    uint8_t y[GROUP14_BYTES])
+{
+	power_by(kernels[selected], base, x, y);
+}
+
+/* The primitive, for kernel.c. */
+
+static const struct kernel *
+kernel(size_t i)
+{
+	return &kernels[i]->kernel;
+}
+
+static void
+select_kernel(size_t i)
+{
+	selected = i;
+}
+
+static size_t
+selected_kernel(void)
+{
+	return selected;
+}
+
+/* Products of numbers that are nearly all ones or have a single one bit, at every position
+ * relative to the digits of either kernel, and one power by the comb. */
+static int
+selftest(size_t i)
+{
+	uint8_t a[GROUP14_BYTES], b[GROUP14_BYTES], x[GROUP14_SECRET_BYTES];
+	uint8_t y[GROUP14_BYTES], expected[GROUP14_BYTES];
+
+	for (size_t j = 0; j < 8; j++) {
+		memset(a, j % 2 ? 0xff : 0x00, sizeof(a));
+		memset(b, 0xff, sizeof(b));
+		a[0] = b[0] = 0x7f;
+		a[GROUP14_BYTES - 1 - 29 * j] ^= (uint8_t)(1 << j);
+		b[31 * j] ^= (uint8_t)(1 << j);
+		product_by(kernels[i], a, b, y);
+		product_by(&modexp_portable, a, b, expected);
+		if (memcmp(y, expected, sizeof(y)) != 0)
+			return 0;
+	}
+	for (size_t j = 0; j < sizeof(x); j++)
+		x[j] = (uint8_t)(37 * j);
+	power_of_generator_by(kernels[i], x, y);
+	power_of_generator_by(&modexp_portable, x, expected);
+	return memcmp(y, expected, sizeof(y)) == 0;
+}
+
+const struct primitive modexp_primitive = {
+	.name = "modexp",
+	.count = KERNELS,
+	.kernel = kernel,
+	.selftest = selftest,
+	.select = select_kernel,
+	.selected = selected_kernel,
+};

@@ -1,0 +1,16 @@
+#ifndef SECRET_H
+#define SECRET_H
+
+/* Secrets: where they come from and how they are compared.  (How they end: wipe.h.) */
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Fill a buffer of at most 256 bytes from the operating system's generator.
+ * Returns 0, or the error number if there is no entropy to be had. */
+int random_fill(uint8_t *buffer, size_t length);
+
+/* 1 if the two strings are equal, 0 if not; the time depends on their length alone. */
+int equal_in_constant_time(const uint8_t *a, const uint8_t *b, size_t length);
+
+#endif

@@ -1,0 +1,3 @@
+"""spiped: encrypted, authenticated pipes between socket addresses, with one pre-shared key."""
+
+__version__ = "1.0.0"

@@ -1,0 +1,60 @@
+"""The interface that both back ends of the cryptography offer."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+Buffer = bytes | bytearray | memoryview
+
+
+class PacketKey(Protocol):
+    """The keys of one direction, expanded; what it holds is the back end's business."""
+
+    def seal_many(self, number: int, plaintext: Buffer) -> bytes:
+        """Seal ``plaintext`` (not empty) into packets of at most 1024 bytes of payload each.
+
+        The packets are numbered from ``number`` on.
+        """
+
+    def open_many(self, number: int, packets: Buffer) -> tuple[bytes, int, str | None]:
+        """Open whole packets, numbered from ``number`` on, up to the first bad one.
+
+        Returns the messages of the good ones, joined; how many those were; and what is wrong with
+        the packet behind them, or None if all were good.
+        """
+
+    def wipe(self) -> None:
+        """Erase the keys.  The object cannot be used afterwards."""
+
+
+class Backend(Protocol):
+    """Secrets are returned as bytearrays, so that their owner can erase them (`wipe`)."""
+
+    name: str
+
+    def random_secret(self, length: int) -> bytearray:
+        """Random bytes from the operating system."""
+
+    def sha256(self, data: Buffer) -> bytearray:
+        """SHA-256 (FIPS 180-4)."""
+
+    def hmac_sha256(self, key: Buffer, data: Buffer) -> bytearray:
+        """HMAC-SHA256 (RFC 2104)."""
+
+    def equal(self, a: Buffer, b: Buffer) -> bool:
+        """Compare two strings of the same length in constant time."""
+
+    def power_of_generator(self, x: Buffer) -> bytearray:
+        """2^(2^258 + x) mod p in RFC 3526's group 14, 256 bytes; x has 32 bytes."""
+
+    def power(self, base: Buffer, x: Buffer) -> bytearray:
+        """base^(2^258 + x) mod p, 256 bytes; base < p has 256 bytes."""
+
+    def packet_key(self, E: Buffer, H: Buffer) -> PacketKey:
+        """Expand a direction's encryption and authentication keys, 32 bytes each."""
+
+
+def wipe(*secrets: bytearray) -> None:
+    """Overwrite secrets in place."""
+    for secret in secrets:
+        secret[:] = bytes(len(secret))

@@ -1,0 +1,98 @@
+"""The back end without compiled code of ours: hashlib, hmac and pycryptodome.
+
+It is the readable reference and serves where the extension cannot be built.  Secrets leave copies
+in immutable objects of those libraries, which only the interpreter's reuse of memory erases.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+
+from Crypto.Cipher import AES
+from Crypto.Math.Numbers import Integer
+
+from spiped.constants import CIPHERTEXT_BYTES, GROUP_BYTES, MESSAGE_MAX, PACKET_BYTES
+from spiped.crypto.backend import Buffer, wipe
+from spiped.crypto.group14 import EXPONENT_BASE, GENERATOR, P
+
+name = "pure"
+
+
+def random_secret(length: int) -> bytearray:
+    return bytearray(os.urandom(length))
+
+
+def sha256(data: Buffer) -> bytearray:
+    return bytearray(hashlib.sha256(data).digest())
+
+
+def hmac_sha256(key: Buffer, data: Buffer) -> bytearray:
+    return bytearray(hmac.digest(key, data, "sha256"))
+
+
+def equal(a: Buffer, b: Buffer) -> bool:
+    return hmac.compare_digest(a, b)
+
+
+def _power(base: Integer, x: Buffer) -> bytearray:
+    # pycryptodome's exponentiation by an odd modulus is constant time (Montgomery ladder in C)
+    exponent = Integer(EXPONENT_BASE) + Integer.from_bytes(bytes(x))
+    return bytearray(pow(base, exponent, Integer(P)).to_bytes(GROUP_BYTES))
+
+
+def power_of_generator(x: Buffer) -> bytearray:
+    return _power(Integer(GENERATOR), x)
+
+
+def power(base: Buffer, x: Buffer) -> bytearray:
+    return _power(Integer.from_bytes(bytes(base)), x)
+
+
+class PurePacketKey:
+    """One direction's keys; `hmac` offers no expanded form, so they are kept as they came."""
+
+    def __init__(self, E: Buffer, H: Buffer) -> None:
+        self._E = bytearray(E)
+        self._H = bytearray(H)
+
+    def _crypt(self, number: int, data: Buffer) -> bytes:
+        nonce = number.to_bytes(8, "big")  # the block counter fills the other half
+        return AES.new(self._E, AES.MODE_CTR, nonce=nonce, initial_value=0).encrypt(data)
+
+    def _tag(self, number: int, ciphertext: bytes) -> bytes:
+        return hmac.digest(self._H, ciphertext + number.to_bytes(8, "big"), "sha256")
+
+    def seal_many(self, number: int, plaintext: Buffer) -> bytes:
+        assert len(plaintext) > 0
+        packets = []
+        for start in range(0, len(plaintext), MESSAGE_MAX):
+            message = bytes(plaintext[start : start + MESSAGE_MAX])
+            padded = message.ljust(MESSAGE_MAX, b"\0") + len(message).to_bytes(4, "big")
+            ciphertext = self._crypt(number, padded)
+            packets.append(ciphertext + self._tag(number, ciphertext))
+            number += 1
+        return b"".join(packets)
+
+    def open_many(self, number: int, packets: Buffer) -> tuple[bytes, int, str | None]:
+        assert len(packets) % PACKET_BYTES == 0
+        messages: list[bytes] = []
+        for start in range(0, len(packets), PACKET_BYTES):
+            packet = bytes(packets[start : start + PACKET_BYTES])
+            ciphertext, tag = packet[:CIPHERTEXT_BYTES], packet[CIPHERTEXT_BYTES:]
+            if not equal(tag, self._tag(number, ciphertext)):
+                return b"".join(messages), len(messages), "bad tag"
+            padded = self._crypt(number, ciphertext)
+            length = int.from_bytes(padded[MESSAGE_MAX:], "big")
+            if not 1 <= length <= MESSAGE_MAX:
+                return b"".join(messages), len(messages), "bad length"
+            messages.append(padded[:length])
+            number += 1
+        return b"".join(messages), len(messages), None
+
+    def wipe(self) -> None:
+        wipe(self._E, self._H)
+
+
+packet_key = PurePacketKey

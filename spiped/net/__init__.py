@@ -1,0 +1,1 @@
+"""Sockets: addresses, the event loop, connections and the data plane."""

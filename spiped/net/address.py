@@ -1,0 +1,102 @@
+"""Socket addresses as the operator writes them, and what they resolve to.
+
+Three forms, told apart by their first character: ``/path`` is a UNIX stream socket, ``[ip]:port`` a
+literal, anything else ``host:port``, split at the last colon.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any, NamedTuple
+
+from spiped.errors import OperatorError
+
+UNIX_PATH_MAX = 107
+PORT_MAX = 65535
+
+
+class SocketAddress(NamedTuple):
+    """An address that a socket can use."""
+
+    family: int
+    sockaddr: Any  # str for UNIX sockets, a tuple for the others
+
+    @property
+    def is_unix(self) -> bool:
+        return self.family == socket.AF_UNIX
+
+    def __str__(self) -> str:
+        if self.is_unix:
+            return str(self.sockaddr)
+        return f"[{self.sockaddr[0]}]:{self.sockaddr[1]}"
+
+
+def is_literal(text: str) -> bool:
+    """The address stands for itself: nothing needs to be looked up, now or later."""
+    return text.startswith(("/", "["))
+
+
+def resolve(text: str, *, port_optional: bool = False) -> list[SocketAddress]:
+    """What ``text`` stands for; never empty.  Blocks on name resolution.
+
+    ``port_optional``: an address without a port means any port (for ``-b``).  Raises OperatorError.
+    """
+    try:
+        if text.startswith("/"):
+            return [_resolve_path(text)]
+        if text.startswith("["):
+            return [_resolve_literal(text, port_optional)]
+        return _resolve_host(text, port_optional)
+    except OperatorError as error:
+        raise OperatorError(*error.args, f"Error resolving socket address: {text}") from error
+
+
+def _resolve_path(path: str) -> SocketAddress:
+    if len(os.fsencode(path)) > UNIX_PATH_MAX:
+        raise OperatorError(f"socket path too long: {path}")
+    return SocketAddress(socket.AF_UNIX, path)
+
+
+def _resolve_literal(text: str, port_optional: bool) -> SocketAddress:
+    ip, bracket, rest = text[1:].rpartition("]")
+    if not bracket:
+        raise OperatorError(f"Invalid [IP address]: {text}")
+    if not rest and port_optional:
+        rest = ":0"
+    if not rest.startswith(":"):
+        raise OperatorError(f"Address must contain port number: {text}")
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    try:
+        socket.inet_pton(family, ip)
+    except (OSError, ValueError) as error:
+        raise OperatorError(f"Error parsing IP address: {ip}") from error
+    port = _parse_port(rest[1:], lowest=0 if port_optional else 1)
+    return SocketAddress(family, (ip, port) if family == socket.AF_INET else (ip, port, 0, 0))
+
+
+def _parse_port(text: str, lowest: int) -> int:
+    """A decimal port number, as C's strtol takes it: leading blanks, a sign and zeros are fine."""
+    digits = text.lstrip(" \t\n\v\f\r").removeprefix("+")
+    if not (digits.isascii() and digits.isdigit()) or not lowest <= int(digits) <= PORT_MAX:
+        raise OperatorError(f"Invalid port number: {text}")
+    return int(digits)
+
+
+def _resolve_host(text: str, port_optional: bool) -> list[SocketAddress]:
+    host, colon, service = text.rpartition(":")
+    if not colon:
+        if not port_optional:
+            raise OperatorError(f"Address must contain port number: {text}")
+        host, service = text, "0"
+    if service.isascii() and service.isdigit() and int(service) > PORT_MAX:
+        raise OperatorError(f"Invalid port number: {service}")
+    # as bytes, because a str would be passed through the IDNA codec, which is slow to import
+    try:
+        found = socket.getaddrinfo(
+            os.fsencode(host), service or None, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        )
+    except (socket.gaierror, UnicodeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else error
+        raise OperatorError(f"Error looking up {host}: {reason}") from error
+    return [SocketAddress(family, sockaddr) for family, _, _, _, sockaddr in found]

@@ -1,0 +1,106 @@
+"""Connecting to the target: its addresses in turn, within one time limit."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+
+from spiped.errors import describe
+from spiped.net.address import SocketAddress
+from spiped.net.ending import Cause, Ending
+from spiped.net.reactor import WRITE, Reactor, Timer
+from spiped.net.sockets import start_connect
+
+BACKLOG_RETRY = 0.02  # seconds until a UNIX listener with a full backlog is tried again
+
+
+class Connector:
+    """One attempt to reach the target.
+
+    Every address gets an equal share of the time that is left, so that a dead one cannot hide the
+    next.  Calls ``on_connected`` with the socket or ``on_failed`` with the reason, once, and never
+    from within the constructor.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        targets: Sequence[SocketAddress],
+        bind: SocketAddress | None,
+        timeout: float,
+        on_connected: Callable[[socket.socket], None],
+        on_failed: Callable[[Ending], None],
+    ) -> None:
+        self._reactor = reactor
+        self._targets = list(targets)
+        self._bind = bind
+        self._deadline = time.monotonic() + timeout
+        self._on_connected = on_connected
+        self._on_failed = on_failed
+        self._sock: socket.socket | None = None
+        self._failure = Ending(Cause.CONNECT, "no address")
+        self._timer: Timer = reactor.call_later(0, self._try_next)
+
+    def cancel(self) -> None:
+        """Give up silently."""
+        self._timer.cancel()
+        self._close()
+
+    def _try_next(self) -> None:
+        left = self._deadline - time.monotonic()
+        if not self._targets:
+            self._on_failed(self._failure)
+            return
+        target = self._targets[0]
+        if left <= 0:
+            self._on_failed(_timed_out(target))
+            return
+        try:
+            self._sock = start_connect(target, self._bind)
+        except BlockingIOError:  # a UNIX listener's backlog is full
+            self._timer = self._reactor.call_later(min(BACKLOG_RETRY, left), self._try_next)
+            return
+        except OSError as error:
+            self._advance(_failed(target, error))
+            return
+        share = left / len(self._targets)
+        self._timer = self._reactor.call_later(share, self._give_up)
+        self._reactor.watch(self._sock, WRITE, self._finish)
+
+    def _finish(self, events: int) -> None:
+        assert self._sock is not None
+        self._timer.cancel()
+        status = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if status == 0:
+            sock, self._sock = self._sock, None
+            self._reactor.unwatch(sock)
+            self._on_connected(sock)
+        else:
+            self._advance(_failed(self._targets[0], OSError(status, os.strerror(status))))
+
+    def _give_up(self) -> None:
+        self._advance(_timed_out(self._targets[0]))
+
+    def _advance(self, failure: Ending) -> None:
+        self._close()
+        self._failure = failure
+        del self._targets[0]
+        self._timer = self._reactor.call_later(0, self._try_next)
+
+    def _close(self) -> None:
+        if self._sock is not None:
+            self._reactor.unwatch(self._sock)
+            self._sock.close()
+            self._sock = None
+
+
+def _failed(target: SocketAddress, error: OSError) -> Ending:
+    return Ending(Cause.CONNECT, f"could not connect to {target}: {describe(error)}")
+
+
+def _timed_out(target: SocketAddress) -> Ending:
+    timeout = os.strerror(errno.ETIMEDOUT)
+    return Ending(Cause.CONNECT_TIMEOUT, f"could not connect to {target}: {timeout}")

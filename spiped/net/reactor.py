@@ -1,0 +1,173 @@
+"""The event loop of a process: descriptors, timers, and computations that take their turn."""
+
+from __future__ import annotations
+
+import heapq
+import select
+import selectors
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+READ = selectors.EVENT_READ
+WRITE = selectors.EVENT_WRITE
+NOTHING = 0  # watch for a hang-up or an error only,
+HANGUP = 4  # which is reported as this
+
+# Computations (an exponentiation each) between two looks at the descriptors: one, so that a burst
+# of handshakes delays what else there is to do by no more than that.
+JOBS_PER_TURN = 1
+
+
+class HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+
+class Timer:
+    """A call that is due at a time; `cancel` may be called at any time, also afterwards."""
+
+    __slots__ = ("callback", "when")
+
+    def __init__(self, when: float, callback: Callable[[], None]) -> None:
+        self.when = when
+        self.callback: Callable[[], None] | None = callback
+
+    def __lt__(self, other: Timer) -> bool:
+        return self.when < other.when
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class Reactor:
+    """Waits, and calls back.  Callbacks must not block; an exception of theirs ends the loop.
+
+    ``wait``, if given, does the waiting in place of the selector: it is called with the selector's
+    descriptor and a timeout in seconds (None: no limit), and returns at the latest when either is
+    due.  That is how the data plane in C relays while Python sleeps.
+    """
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._timers: list[Timer] = []
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._running = False
+        self._hangups = _Hangups(self) if hasattr(select, "epoll") else None
+        self.wait: Callable[[float | None], None] | None = None
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when this loop has something to do (epoll, kqueue)."""
+        fileno: Callable[[], int] = self._selector.fileno
+        return fileno()
+
+    def watch(self, sock: HasFileno, events: int, callback: Callable[[int], None]) -> None:
+        """Call back with the events (`READ`, `WRITE`) that are there, for as long as they are.
+
+        Replaces what was watched for on this socket before.  With `NOTHING`, only a hang-up or an
+        error is waited for, and reported as `HANGUP`; otherwise it is reported as whatever is
+        watched for.
+        """
+        fd = sock.fileno()
+        registered = self._selector.get_map().get(fd)
+        if events == NOTHING:
+            if registered is not None:
+                self._selector.unregister(fd)
+            if self._hangups is not None:
+                self._hangups.add(fd, callback)
+            return
+        if self._hangups is not None:
+            self._hangups.discard(fd)
+        if registered is None:
+            self._selector.register(fd, events, callback)
+        elif (registered.events, registered.data) != (events, callback):
+            self._selector.modify(fd, events, callback)
+
+    def unwatch(self, sock: HasFileno) -> None:
+        """Stop watching a socket, if it is watched.  It must not have been closed yet."""
+        fd = sock.fileno()
+        if self._hangups is not None:
+            self._hangups.discard(fd)
+        if fd in self._selector.get_map():
+            self._selector.unregister(fd)
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """Call back once, ``delay`` seconds from now."""
+        timer = Timer(time.monotonic() + delay, callback)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    def compute(self, job: Callable[[], None]) -> None:
+        """Call back soon, in turn with other computations and with everything else."""
+        self._jobs.append(job)
+
+    def run(self) -> None:
+        """Run until `stop` is called."""
+        self._running = True
+        while self._running:
+            self._turn()
+
+    def stop(self) -> None:
+        """Make `run` return once the present callback has."""
+        self._running = False
+
+    def close(self) -> None:
+        self._selector.close()
+        if self._hangups is not None:
+            self._hangups.close()
+
+    def _turn(self) -> None:
+        timeout = self._timeout()
+        if self.wait is not None:
+            self.wait(timeout)
+            timeout = 0.0
+        for key, events in self._selector.select(timeout):
+            # a callback may have unregistered, or closed and replaced, what is still in this list
+            if self._selector.get_map().get(key.fd) == key:
+                key.data(events)
+        self._run_timers()
+        for _ in range(min(JOBS_PER_TURN, len(self._jobs))):
+            self._jobs.popleft()()
+
+    def _timeout(self) -> float | None:
+        if self._jobs or not self._running:
+            return 0.0
+        while self._timers and self._timers[0].callback is None:
+            heapq.heappop(self._timers)
+        if not self._timers:
+            return None
+        return max(0.0, self._timers[0].when - time.monotonic())
+
+    def _run_timers(self) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0].when <= now:
+            callback = heapq.heappop(self._timers).callback
+            if callback is not None:
+                callback()
+
+
+class _Hangups:
+    """Sockets of which only the hang-up is waited for, which `selectors` cannot express."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._epoll = select.epoll()
+        self._callbacks: dict[int, Callable[[int], None]] = {}
+        reactor._selector.register(self._epoll, READ, self._dispatch)
+
+    def add(self, fd: int, callback: Callable[[int], None]) -> None:
+        if fd not in self._callbacks:
+            self._epoll.register(fd, 0)
+        self._callbacks[fd] = callback
+
+    def discard(self, fd: int) -> None:
+        if self._callbacks.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def close(self) -> None:
+        self._epoll.close()
+
+    def _dispatch(self, events: int) -> None:
+        for fd, _ in self._epoll.poll(0):
+            callback = self._callbacks.get(fd)
+            if callback is not None:
+                callback(HANGUP)

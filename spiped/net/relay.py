@@ -1,0 +1,298 @@
+"""The portable data plane: relays on the reactor, for systems without epoll or the extension.
+
+A connection is two relays, one per direction: receive a batch, seal or open it, send it, and do not
+receive again before all of it has been sent.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import termios
+import time
+from collections.abc import Callable
+
+from spiped.constants import BATCH_PACKETS, MESSAGE_MAX, PACKET_BYTES
+from spiped.crypto import Backend
+from spiped.errors import PacketError, describe
+from spiped.net.ending import Cause, Ending
+from spiped.net.reactor import HANGUP, NOTHING, READ, WRITE, Reactor, Timer
+from spiped.net.sockets import close_gracefully, close_with_reset, take_error
+from spiped.observe.counters import Field, Slot
+from spiped.proto.handshake import Role
+from spiped.proto.keys import SessionKeys
+from spiped.proto.packets import Opener, Sealer
+
+DRAIN_POLL = 0.01  # seconds between two looks at how much the peer has still to acknowledge
+
+
+class Relay:
+    """One direction: from ``source``, through ``transform``, to ``sink``."""
+
+    __slots__ = ("_slot", "_transform", "carried", "hung_up", "sink", "source", "state", "unsent")
+
+    FLOWING, ENDING, ENDED = range(3)  # ENDING: nothing more to read, something left to send
+
+    def __init__(
+        self, source: socket.socket, sink: socket.socket, transform: Sealer | Opener, slot: Slot
+    ) -> None:
+        self.source = source
+        self.sink = sink
+        self.state = Relay.FLOWING
+        self.unsent = b""
+        self.carried = 0  # payload bytes
+        self.hung_up = False  # the source's peer is gone; there may be something left to read
+        self._transform = transform
+        self._slot = slot
+
+    @property
+    def wants_to_read(self) -> bool:
+        return self.state == Relay.FLOWING and not self.unsent
+
+    def receive(self) -> None:
+        """Receive a batch and transform it into what is to be sent.
+
+        Raises PacketError for what the peer must not send; what came before that is still in
+        `unsent`.  Raises OSError for what happened to the source.
+        """
+        sealing = isinstance(self._transform, Sealer)
+        try:
+            data = self.source.recv(BATCH_PACKETS * (MESSAGE_MAX if sealing else PACKET_BYTES))
+        except (BlockingIOError, InterruptedError):
+            return
+        if isinstance(self._transform, Sealer):
+            if data:
+                self.unsent = self._transform.seal(data)
+                self._count(Field.SEALED, len(data))
+        elif data:
+            self.unsent = self._transform.open(data)
+            self._count(Field.OPENED, len(self.unsent))
+            if self._transform.fault is not None:
+                raise self._transform.fault
+        elif self._transform.inside_packet:
+            raise PacketError("the stream ends inside a packet")
+        if not data:
+            self.state = Relay.ENDING
+
+    def _count(self, field: Field, length: int) -> None:
+        self.carried += length
+        self._slot.add(field, length)
+
+    def send(self) -> None:
+        """Send what there is; raises OSError for what happened to the sink."""
+        try:
+            while self.unsent:
+                self.unsent = self.unsent[self.sink.send(self.unsent) :]
+        except (BlockingIOError, InterruptedError):
+            return
+
+    def finish(self) -> None:
+        """Pass the end of the stream on, once everything before it has been sent."""
+        if self.state == Relay.ENDING and not self.unsent:
+            self.state = Relay.ENDED
+            try:
+                self.sink.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                # the peer was faster: its reset will be noticed on its own
+                if error.errno not in (errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE):
+                    raise
+
+    def wipe(self) -> None:
+        self._transform.wipe()
+
+
+class RelayedConnection:
+    """Two relays over two sockets, and what becomes of one socket when the other fails.
+
+    When a socket is lost, nothing is sent to it any more, but what it has still to give is read
+    and delivered; then the other side gets a reset, never a clean end.
+    """
+
+    def __init__(
+        self,
+        plane: PortablePlane,
+        seal: Relay,
+        open_: Relay,
+        on_end: Callable[[Ending], None],
+    ) -> None:
+        self._plane = plane
+        self._reactor = plane.reactor
+        self._seal = seal
+        self._open = open_
+        self._on_end = on_end
+        self._failure: Ending | None = None
+        self._last: Relay | None = None  # after a failure: the direction that is still delivered
+        self._timer: Timer | None = None
+        self._deadline = 0.0
+        self._reactor.watch(seal.source, READ, self._on_plain)
+        self._reactor.watch(open_.source, READ, self._on_crypt)
+
+    def _on_plain(self, events: int) -> None:
+        self._on_events(self._seal, self._open, events)
+
+    def _on_crypt(self, events: int) -> None:
+        self._on_events(self._open, self._seal, events)
+
+    def _on_events(self, reader: Relay, writer: Relay, events: int) -> None:
+        """Something happened on the socket that is ``reader``'s source and ``writer``'s sink."""
+        if events == HANGUP:
+            self._check(reader)
+        if events & WRITE:
+            self._send(writer, opposite=reader)
+        if events & READ and reader.wants_to_read:
+            self._receive(reader, opposite=writer)
+        self._settle()
+
+    def _check(self, reader: Relay) -> None:
+        status = take_error(reader.source)
+        reader.hung_up = True
+        if status != 0:
+            self._lose(reader, Cause.RESET, os.strerror(status))
+
+    def _receive(self, relay: Relay, opposite: Relay) -> None:
+        try:
+            relay.receive()
+        except PacketError as error:
+            relay.state = Relay.ENDING
+            self._lose(relay, Cause.PACKET, str(error))
+        except OSError as error:
+            relay.state = Relay.ENDING
+            self._lose(relay, Cause.RESET, describe(error))
+        if relay.unsent:
+            self._send(relay, opposite)
+        elif relay.state == Relay.ENDING and self._failure is None:
+            self._finish(relay, opposite)
+
+    def _send(self, relay: Relay, opposite: Relay) -> None:
+        try:
+            relay.send()
+        except OSError as error:
+            relay.unsent = b""
+            self._lose(opposite, Cause.RESET, describe(error))
+            return
+        if self._failure is None:
+            self._finish(relay, opposite)
+
+    def _finish(self, relay: Relay, opposite: Relay) -> None:
+        try:
+            relay.finish()
+        except OSError as error:
+            self._lose(opposite, Cause.RESET, describe(error))
+
+    def _lose(self, relay: Relay, cause: Cause, detail: str) -> None:
+        """``relay``'s source has failed: deliver what it gave, and end."""
+        if self._failure is None:
+            self._failure = Ending(cause, detail)
+            self._last = relay
+            other = self._open if relay is self._seal else self._seal
+            other.state = Relay.ENDED
+            other.unsent = b""
+            if relay.state == Relay.ENDED:
+                relay.state = Relay.ENDING  # what it gave may still be on its way
+        else:  # now the other side failed as well: nobody is left to deliver to
+            self._seal.state = self._open.state = Relay.ENDED
+            self._seal.unsent = self._open.unsent = b""
+
+    def _settle(self) -> None:
+        """After every event: end if it is time, else watch for what can happen next."""
+        for reader, writer in ((self._seal, self._open), (self._open, self._seal)):
+            if reader.hung_up and reader.state == Relay.ENDED and not writer.unsent:
+                writer.state = Relay.ENDED  # a UNIX peer that has closed will never read again
+        if self._seal.state == self._open.state == Relay.ENDED:
+            if self._failure is None:
+                self._end(close_gracefully, Ending(Cause.CLEAN))
+            else:
+                self._end(close_with_reset, self._failure)
+            return
+        if self._last is not None and self._last.state == Relay.ENDING:
+            self._drain(self._last)
+            return
+        self._watch(self._seal, self._open, self._on_plain)
+        self._watch(self._open, self._seal, self._on_crypt)
+
+    def _watch(self, reader: Relay, writer: Relay, callback: Callable[[int], None]) -> None:
+        events = (READ if reader.wants_to_read else NOTHING) | (WRITE if writer.unsent else NOTHING)
+        if events == NOTHING and reader.hung_up:
+            self._reactor.unwatch(reader.source)
+        else:
+            self._reactor.watch(reader.source, events, callback)
+
+    def _drain(self, relay: Relay) -> None:
+        """Wait until the surviving side has everything, for a limited time, then reset it."""
+        assert self._failure is not None
+        if self._timer is None:
+            self._deadline = time.monotonic() + self._plane.drain_timeout
+            for relay_ in (self._seal, self._open):
+                self._reactor.unwatch(relay_.source)
+            close_with_reset(relay.source)
+        else:
+            self._timer.cancel()
+        try:
+            relay.send()
+            delivered = not relay.unsent and _acknowledged(relay.sink)
+        except OSError:
+            delivered = True  # there is nobody left
+        if delivered or time.monotonic() >= self._deadline:
+            self._end(close_with_reset, self._failure)
+            return
+        self._timer = self._reactor.call_later(DRAIN_POLL, self._settle)
+
+    def abort(self) -> None:
+        self._end(close_with_reset, Ending(Cause.SHUTDOWN, "shutting down"))
+
+    def _end(self, close: Callable[[socket.socket], None], ending: Ending) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for relay in (self._seal, self._open):
+            self._reactor.unwatch(relay.source)
+            close(relay.source)
+            relay.wipe()
+        self._plane.forget(self)
+        self._on_end(ending._replace(sealed=self._seal.carried, opened=self._open.carried))
+
+
+def _acknowledged(sock: socket.socket) -> bool:
+    """The peer's system has received everything; of UNIX sockets that is always true."""
+    if sock.family == socket.AF_UNIX:
+        return True
+    pending = bytearray(4)
+    fcntl.ioctl(sock, termios.TIOCOUTQ, pending)
+    return not any(pending)
+
+
+class PortablePlane:
+    """A `Plane` on the reactor."""
+
+    def __init__(self, reactor: Reactor, crypto: Backend, slot: Slot, drain_timeout: float) -> None:
+        self.reactor = reactor
+        self.drain_timeout = drain_timeout
+        self._crypto = crypto
+        self._slot = slot
+        self._connections: set[RelayedConnection] = set()
+
+    def adopt(
+        self,
+        role: Role,
+        plain: socket.socket,
+        crypt: socket.socket,
+        keys: SessionKeys,
+        on_end: Callable[[Ending], None],
+    ) -> None:
+        E_C, H_C, E_S, H_S = keys
+        ours, peers = ((E_C, H_C), (E_S, H_S)) if role is Role.C else ((E_S, H_S), (E_C, H_C))
+        seal = Relay(plain, crypt, Sealer(self._crypto, *ours), self._slot)
+        open_ = Relay(crypt, plain, Opener(self._crypto, *peers), self._slot)
+        self._connections.add(RelayedConnection(self, seal, open_, on_end))
+
+    def forget(self, connection: RelayedConnection) -> None:
+        """A connection has ended."""
+        self._connections.discard(connection)
+
+    def abort_all(self) -> None:
+        for connection in list(self._connections):
+            connection.abort()
+
+    def close(self) -> None:
+        assert not self._connections

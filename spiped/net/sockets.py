@@ -1,0 +1,146 @@
+"""Making, tuning and ending sockets.  Every socket is non-blocking and close-on-exec."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import struct
+from contextlib import suppress
+
+from spiped.errors import OperatorError, describe
+from spiped.net.address import SocketAddress
+
+# How many strangers may wait to be accepted; the system cuts it to its own limit.
+BACKLOG = 4096
+
+# Returned by accept() for what happened to that one connection, not to the listening socket: it is
+# gone, the next one may be fine (accept(2), "Error handling").
+CONNECTION_ERRORS = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EINTR,
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENETUNREACH,
+        errno.EPERM,
+        errno.ETIMEDOUT,
+    }
+    | ({errno.ENONET} if hasattr(errno, "ENONET") else set())
+)
+
+LINGER_RESET = struct.pack("ii", 1, 0)  # close() drops what was not sent and resets
+LINGER_GRACEFUL = struct.pack("ii", 0, 0)  # close() sends the rest and a FIN
+
+
+def listen(address: SocketAddress) -> socket.socket:
+    """A listening socket at ``address``.  Raises OperatorError."""
+    try:
+        listener = socket.socket(address.family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise OperatorError(f"Error creating socket: {describe(error)} ({address})") from error
+    try:
+        if address.is_unix:
+            _remove_stale(address.sockaddr)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address.sockaddr)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise OperatorError(f"Error binding socket: {describe(error)} ({address})") from error
+    listener.setblocking(False)
+    return listener
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a UNIX socket on which nobody listens: what is left of a program that was killed."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(path) == errno.ECONNREFUSED:
+            os.unlink(path)
+
+
+def start_connect(address: SocketAddress, bind: SocketAddress | None) -> socket.socket:
+    """A socket that is being connected: writable once that has succeeded or failed.
+
+    Raises OSError if it failed at once; BlockingIOError if a UNIX listener's backlog is full, in
+    which case the caller may try again later.
+    """
+    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        if bind is not None:
+            if not bind.is_unix:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(bind.sockaddr)
+        status = sock.connect_ex(address.sockaddr)
+        if status not in (0, errno.EINPROGRESS):
+            raise OSError(status, os.strerror(status))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def tune(sock: socket.socket, keepalive: bool) -> None:
+    """Prepare a socket for relaying: packets leave at once, and dead peers are noticed.
+
+    Whatever ends the process from here on, the peer sees a reset: only a clean end of the
+    connection takes that back (`close_gracefully`), so that no failure looks like one.
+    """
+    options: list[tuple[int, int, int | bytes]] = [
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(keepalive)),
+        (socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET),
+    ]
+    if sock.family != socket.AF_UNIX:
+        options.append((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1))
+    for level, name, value in options:
+        with suppress(
+            OSError
+        ):  # the peer is gone already, in EINVAL's words: the relay will notice
+            sock.setsockopt(level, name, value)
+
+
+def close_gracefully(sock: socket.socket) -> None:
+    """Close; what was not sent yet is still sent, then a FIN."""
+    _close(sock, LINGER_GRACEFUL)
+
+
+def close_with_reset(sock: socket.socket) -> None:
+    """Close so that the peer sees a reset (on a UNIX socket, which knows none, an ordinary end)."""
+    _close(sock, LINGER_RESET)
+
+
+def _close(sock: socket.socket, linger: bytes) -> None:
+    with suppress(OSError):  # reset by the peer already
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    sock.close()
+
+
+def take_error(sock: socket.socket) -> int:
+    """The error number that is pending on a socket, 0 if there is none.
+
+    A hang-up without one is no failure: a UNIX peer has closed, perhaps with data still to be read.
+    """
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def peer_name(sock: socket.socket) -> str:
+    """Who is at the other end, for messages."""
+    if sock.family == socket.AF_UNIX:
+        return "a local client"
+    try:
+        return str(SocketAddress(sock.family, sock.getpeername()))
+    except OSError:
+        return "a client that has gone"

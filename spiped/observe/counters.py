@@ -1,0 +1,96 @@
+"""Counters in memory that all processes of a daemon share.
+
+Every worker writes its own slot, and only that; the supervisor sums them up.  What limits all
+workers together (``-n``) is decided under a lock that the system releases when its holder dies.
+"""
+
+from __future__ import annotations
+
+import enum
+import fcntl
+import mmap
+import os
+from contextlib import suppress
+
+SLOT_BYTES = 512  # whole cache lines, so that no two workers write to the same one
+
+
+class Field(enum.IntEnum):
+    """The counters of a slot, 64 bits each.  Behind them come the endings, one for each cause."""
+
+    ACTIVE = 0  # connections now: accepted and not ended
+    ACCEPTED = 1
+    ESTABLISHED = 2
+    SEALED = 3  # payload bytes from plain to crypt
+    OPENED = 4  # payload bytes from crypt to plain
+    ENDED = 8  # + the index of a cause
+
+
+class Slot:
+    """One worker's counters."""
+
+    def __init__(self, view: memoryview | None = None) -> None:
+        """Count in ``view``, which holds 64-bit numbers; without one, for oneself."""
+        self.view = memoryview(bytearray(SLOT_BYTES)).cast("Q") if view is None else view
+
+    def __getitem__(self, field: int) -> int:
+        return int(self.view[field])
+
+    def add(self, field: int, count: int) -> None:
+        self.view[field] += count
+
+
+class Counters:
+    """The shared page: made by the supervisor, inherited by the workers."""
+
+    def __init__(self, slots: int) -> None:
+        self._file = _anonymous_file()
+        os.ftruncate(self._file, slots * SLOT_BYTES)
+        self._map = mmap.mmap(self._file, slots * SLOT_BYTES)
+        self._view = memoryview(self._map).cast("Q")
+
+    def slot(self, index: int) -> Slot:
+        width = SLOT_BYTES // 8
+        return Slot(self._view[index * width : (index + 1) * width])
+
+    def total(self, field: int) -> int:
+        """The sum over all workers, of those that have died as well."""
+        return sum(self._view[field :: SLOT_BYTES // 8])
+
+    def reserve(self, slot: Slot, limit: int) -> int:
+        """Count one more active connection in ``slot``, if fewer than ``limit`` (0: any) are.
+
+        Returns how many there are now, 0 if there is no room.
+        """
+        if limit == 0:
+            slot.add(Field.ACTIVE, 1)
+            return slot[Field.ACTIVE]
+        # a lock by process: it ends with its holder, however that ends
+        fcntl.lockf(self._file, fcntl.LOCK_EX)
+        try:
+            active = self.total(Field.ACTIVE)
+            if active >= limit:
+                return 0
+            slot.add(Field.ACTIVE, 1)
+            return active + 1
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN)
+
+    def release(self, slot: Slot) -> None:
+        """A connection of this slot has ended."""
+        slot.add(Field.ACTIVE, -1)
+
+    def close(self) -> None:
+        self._view.release()
+        with suppress(BufferError):  # slots that are still referred to keep the memory
+            self._map.close()
+        os.close(self._file)
+
+
+def _anonymous_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("spiped-counters", os.MFD_CLOEXEC)
+    import tempfile  # slow to import, and rarely needed
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

@@ -1,0 +1,26 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import importlib
+import os
+
+import pytest
+
+from spiped.crypto import Backend
+
+
+
+def backends() -> list[str]:
+    """The back ends that this run is about: both, or the one that SPIPED_BACKEND names."""
+    wanted = os.environ.get("SPIPED_BACKEND")
+    return [wanted] if wanted else ["native", "pure"]
+
+
+@pytest.fixture(params=backends())
+def crypto(request: pytest.FixtureRequest) -> Backend:
+    """Each back end of the cryptography."""
+    module = importlib.import_module(f"spiped.crypto.{request.param}")
+    if request.param == "native":
+        assert module.select_kernels() == []
+    return module
