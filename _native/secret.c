@@ -1,6 +1,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 #if defined(__APPLE__) || defined(__FreeBSD__)
 #include <sys/random.h>
 #endif
@@ -23,4 +26,12 @@ equal_in_constant_time(const uint8_t *a, const uint8_t *b, size_t length)
 		difference |= a[i] ^ b[i];
 	/* 0 becomes 1 and 1..255 become 0, without a branch */
 	return (int)((difference - 1) >> 31);
+}
+
+void
+forbid_dumps(void)
+{
+#ifdef __linux__
+	prctl(PR_SET_DUMPABLE, 0);
+#endif
 }

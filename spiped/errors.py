@@ -12,6 +12,10 @@ class OperatorError(Exception):
         return tuple(str(line) for line in self.args)
 
 
+class LookupFailed(OperatorError):
+    """A name could not be looked up: perhaps not yet."""
+
+
 class PeerError(Exception):
     """The peer broke the protocol.  Ends that one connection."""
 

@@ -10,7 +10,6 @@ import pytest
 from spiped.crypto import Backend
 
 
-
 def backends() -> list[str]:
     """The back ends that this run is about: both, or the one that SPIPED_BACKEND names."""
     wanted = os.environ.get("SPIPED_BACKEND")

@@ -9,7 +9,8 @@
  * next column.  R is 2^(COLUMN_BITS * COLUMNS).
  *
  * Everything is inlined into its caller, so that each kernel compiles it for its
- * own instruction set.
+ * own instruction set.  Before it includes this, the kernel says how much of a squaring is to be
+ * straight-line code, in which the compiler knows the length of every sum: COLUMN_UNROLL columns.
  */
 
 #include "modexp_kernel.h"
@@ -48,6 +49,7 @@ dot8(wide sum, const limb *x, const limb *y)
 COLUMN_INLINE wide
 dot(wide sum, const limb *x, const limb *y, size_t n)
 {
+#pragma GCC unroll COLUMN_UNROLL / 8 + 1
 	for (; n >= 8; n -= 8, x += 8, y -= 8)
 		sum = dot8(sum, x, y);
 	if (n & 4) {
@@ -101,6 +103,7 @@ columns_square(limb *restrict r, const limb *a, limb *restrict twice)
 
 	for (size_t k = 0; k < COLUMNS; k++)
 		twice[k] = 2 * a[k];
+#pragma GCC unroll COLUMN_UNROLL
 	for (size_t k = 0; k < COLUMNS; k++) {
 		sum = dot(sum, twice, a + k, (k + 1) / 2);
 		if (k % 2 == 0)
@@ -109,6 +112,7 @@ columns_square(limb *restrict r, const limb *a, limb *restrict twice)
 		r[k] = (limb)sum & COLUMN_MASK;
 		sum >>= COLUMN_BITS;
 	}
+#pragma GCC unroll COLUMN_UNROLL
 	for (size_t k = COLUMNS; k < 2 * COLUMNS - 1; k++) {
 		size_t low = k - (COLUMNS - 1), n = COLUMNS - low;
 

@@ -56,40 +56,64 @@ up_a_lane(__m512i high, __m512i low)
 }
 
 /*
- * Take in one digit d of the multiplier: t = (t + d * x + q * p) / 2^52.  Of x, only the
- * vectors from `first` on count.
+ * The state of a multiplication between two digits of the multiplier.
  *
- * The low halves of the products are added where they belong, the high halves one digit
- * further up, which is where they meet the low ones after the division: so nothing but the
- * lowest vector waits for q, and q waits for the lowest vector alone.
+ * The sum t, still to be divided by 2^52; what is to be added after the division; and q,
+ * whose products with p still lack their high halves: these belong one digit further up
+ * than the low ones, which is where that division puts them.  So the next q waits for
+ * little more than the low half of a product with this one.
  */
-IFMA_INLINE void
-row(struct vectors *t, __m512i d, const struct vectors *x, size_t first,
-    const struct vectors *p1)
+struct sum {
+	struct vectors t, above;
+	__m512i q;
+};
+
+IFMA_INLINE struct sum
+sum_zero(void)
 {
 	const __m512i zero = _mm512_setzero_si512();
-	struct vectors high = { { zero, zero, zero, zero, zero } };
-	__m512i q;
+	const struct vectors none = { { zero, zero, zero, zero, zero } };
 
-#pragma GCC unroll 5
-	for (size_t i = first; i < VECTORS; i++) {
-		t->v[i] = _mm512_madd52lo_epu64(t->v[i], d, x->v[i]);
-		high.v[i] = _mm512_madd52hi_epu64(high.v[i], d, x->v[i]);
-	}
+	return (struct sum){ none, none, zero };
+}
 
-	/* The multiplication ignores all but the digit; what exceeds it is carried. */
-	q = _mm512_broadcastq_epi64(_mm512_castsi512_si128(t->v[0]));
-	high.v[0] = _mm512_add_epi64(high.v[0], _mm512_maskz_srli_epi64(1, t->v[0], DIGIT_BITS));
-#pragma GCC unroll 5
-	for (size_t i = 0; i < VECTORS; i++) {
-		t->v[i] = _mm512_madd52lo_epu64(t->v[i], q, p1->v[i]);
-		high.v[i] = _mm512_madd52hi_epu64(high.v[i], q, p1->v[i]);
-	}
+/* Divide by 2^52. */
+IFMA_INLINE void
+sum_divide(struct sum *s, const struct vectors *p1)
+{
+	const __m512i zero = _mm512_setzero_si512();
 
 #pragma GCC unroll 5
 	for (size_t i = 0; i < VECTORS; i++)
-		t->v[i] = _mm512_add_epi64(high.v[i],
-		    down_a_lane(i + 1 < VECTORS ? t->v[i + 1] : zero, t->v[i]));
+		s->t.v[i] = _mm512_add_epi64(
+		    down_a_lane(i + 1 < VECTORS ? s->t.v[i + 1] : zero, s->t.v[i]),
+		    _mm512_madd52hi_epu64(s->above.v[i], s->q, p1->v[i]));
+}
+
+/* Divide by 2^52, and add d * x and q * p such that this can be done again.  Of x, only
+ * the vectors from `first` on count. */
+IFMA_INLINE void
+sum_digit(struct sum *s, __m512i d, const struct vectors *x, size_t first,
+    const struct vectors *p1)
+{
+	const __m512i zero = _mm512_setzero_si512();
+
+#pragma GCC unroll 5
+	for (size_t i = first; i < VECTORS; i++)
+		s->above.v[i] = _mm512_madd52lo_epu64(s->above.v[i], d, x->v[i]);
+	sum_divide(s, p1);
+
+	/* A multiplication ignores all but the digit; what exceeds it is carried. */
+	s->q = _mm512_broadcastq_epi64(_mm512_castsi512_si128(s->t.v[0]));
+#pragma GCC unroll 5
+	for (size_t i = 0; i < VECTORS; i++)
+		s->above.v[i] = i > 0 ? zero : _mm512_maskz_srli_epi64(1, s->t.v[0], DIGIT_BITS);
+#pragma GCC unroll 5
+	for (size_t i = first; i < VECTORS; i++)
+		s->above.v[i] = _mm512_madd52hi_epu64(s->above.v[i], d, x->v[i]);
+#pragma GCC unroll 5
+	for (size_t i = 0; i < VECTORS; i++)
+		s->t.v[i] = _mm512_madd52lo_epu64(s->t.v[i], s->q, p1->v[i]);
 }
 
 /*
@@ -131,12 +155,12 @@ TARGET_IFMA static void
 multiply(struct element *r, const struct element *a, const struct element *b)
 {
 	const struct vectors x = load(a->word), p1 = load(group14_digits52);
-	const __m512i zero = _mm512_setzero_si512();
-	struct vectors t = { { zero, zero, zero, zero, zero } };
+	struct sum s = sum_zero();
 
 	for (size_t i = 0; i < ELEMENT_WORDS; i++)
-		row(&t, _mm512_set1_epi64((long long)b->word[i]), &x, 0, &p1);
-	store(r, t);
+		sum_digit(&s, _mm512_set1_epi64((long long)b->word[i]), &x, 0, &p1);
+	sum_divide(&s, &p1);
+	store(r, s.t);
 }
 
 /*
@@ -148,8 +172,8 @@ TARGET_IFMA static void
 square(struct element *r, const struct element *a)
 {
 	const struct vectors x = load(a->word), p1 = load(group14_digits52);
-	const __m512i zero = _mm512_setzero_si512(), mask = _mm512_set1_epi64(DIGIT_MASK);
-	struct vectors t = { { zero, zero, zero, zero, zero } };
+	const __m512i mask = _mm512_set1_epi64(DIGIT_MASK);
+	struct sum s = sum_zero();
 	struct vectors twice = x;
 
 #pragma GCC unroll 5
@@ -167,9 +191,10 @@ square(struct element *r, const struct element *a)
 			twice.v[i + 1] = _mm512_mask_and_epi64(twice.v[i + 1], 1, twice.v[i + 1],
 			    _mm512_set1_epi64(DIGIT_MASK - 1));
 		for (size_t j = LANES * i; j < LANES * (i + 1); j++)
-			row(&t, _mm512_set1_epi64((long long)a->word[j]), &twice, i, &p1);
+			sum_digit(&s, _mm512_set1_epi64((long long)a->word[j]), &twice, i, &p1);
 	}
-	store(r, t);
+	sum_divide(&s, &p1);
+	store(r, s.t);
 }
 
 /* Eight digits are in at most seven words: two permutations and two shifts get them all. */

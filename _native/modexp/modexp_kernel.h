@@ -8,7 +8,8 @@
  * A kernel is an arithmetic: multiplication and squaring modulo p in Montgomery's
  * form ("Modular multiplication without trial division", 1985), where a number a
  * stands for a * R mod p, and R depends on the kernel.  modexp_power.c builds
- * the exponentiations from that; they are the same for every kernel.
+ * the exponentiations from that; they are the same for every kernel.  What a kernel
+ * leaves on the stack is erased when an exponentiation is over.
  *
  * Two properties of p are used throughout.  It ends in 64 one bits, so that
  * Montgomery's constant -1/p is 1 in every radix up to 2^64: the digit to be
@@ -78,7 +79,7 @@ extern const struct modexp_kernel modexp_ifma;
 extern const struct modexp_kernel modexp_mulx;
 extern const struct modexp_kernel modexp_portable;
 
-/* modexp.h's functions, and y = a^2 * b mod p for a, b < p, by a given kernel. */
+/* modexp.h's functions, but for what is left on the stack; and y = a^2 * b mod p for a, b < p, by a given kernel. */
 void power_of_generator_by(const struct modexp_kernel *k,
     const uint8_t x[GROUP14_SECRET_BYTES], uint8_t y[GROUP14_BYTES]);
 void power_by(const struct modexp_kernel *k, const uint8_t base[GROUP14_BYTES],

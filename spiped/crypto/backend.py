@@ -35,6 +35,9 @@ class Backend(Protocol):
     def random_secret(self, length: int) -> bytearray:
         """Random bytes from the operating system."""
 
+    def forbid_dumps(self) -> None:
+        """Make the process non-dumpable, where the system has such a thing."""
+
     def sha256(self, data: Buffer) -> bytearray:
         """SHA-256 (FIPS 180-4)."""
 

@@ -95,6 +95,10 @@ def random_secret(length: int) -> bytearray:
     return secret
 
 
+def forbid_dumps() -> None:
+    lib.forbid_dumps()
+
+
 def sha256(data: Buffer) -> bytearray:
     digest = bytearray(TAG_BYTES)
     lib.sha256(_view(data), len(data), _view(digest))

@@ -6,9 +6,11 @@ in immutable objects of those libraries, which only the interpreter's reuse of m
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import hmac
 import os
+import sys
 
 from Crypto.Cipher import AES
 from Crypto.Math.Numbers import Integer
@@ -19,9 +21,16 @@ from spiped.crypto.group14 import EXPONENT_BASE, GENERATOR, P
 
 name = "pure"
 
+PR_SET_DUMPABLE = 4  # prctl(2)
+
 
 def random_secret(length: int) -> bytearray:
     return bytearray(os.urandom(length))
+
+
+def forbid_dumps() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def sha256(data: Buffer) -> bytearray:

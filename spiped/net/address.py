@@ -10,7 +10,7 @@ import os
 import socket
 from typing import Any, NamedTuple
 
-from spiped.errors import OperatorError
+from spiped.errors import LookupFailed, OperatorError
 
 UNIX_PATH_MAX = 107
 PORT_MAX = 65535
@@ -49,7 +49,7 @@ def resolve(text: str, *, port_optional: bool = False) -> list[SocketAddress]:
             return [_resolve_literal(text, port_optional)]
         return _resolve_host(text, port_optional)
     except OperatorError as error:
-        raise OperatorError(*error.args, f"Error resolving socket address: {text}") from error
+        raise type(error)(*error.args, f"Error resolving socket address: {text}") from error
 
 
 def _resolve_path(path: str) -> SocketAddress:
@@ -98,5 +98,5 @@ def _resolve_host(text: str, port_optional: bool) -> list[SocketAddress]:
         )
     except (socket.gaierror, UnicodeError, ValueError) as error:
         reason = error.strerror if isinstance(error, socket.gaierror) else error
-        raise OperatorError(f"Error looking up {host}: {reason}") from error
+        raise LookupFailed(f"Error looking up {host}: {reason}") from error
     return [SocketAddress(family, sockaddr) for family, _, _, _, sockaddr in found]

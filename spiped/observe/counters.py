@@ -1,6 +1,7 @@
 """Counters in memory that all processes of a daemon share.
 
-Every worker writes its own slot, and only that; the supervisor sums them up.  What limits all
+Every worker writes its own slot, and only that; the supervisor sums them up, and keeps in slot 0
+what workers have counted that are gone.  What limits all
 workers together (``-n``) is decided under a lock that the system releases when its holder dies.
 """
 
@@ -79,6 +80,14 @@ class Counters:
     def release(self, slot: Slot) -> None:
         """A connection of this slot has ended."""
         slot.add(Field.ACTIVE, -1)
+
+    def fold(self, index: int) -> None:
+        """The owner of a slot has died: keep what it counted in slot 0, and free the slot."""
+        dead, kept = self.slot(index), self.slot(0)
+        for field in range(SLOT_BYTES // 8):
+            if field != Field.ACTIVE:
+                kept.add(field, dead[field])
+            dead.view[field] = 0
 
     def close(self) -> None:
         self._view.release()

@@ -1,0 +1,149 @@
+"""The command ``spiped``: its options, and what becomes of a mistake in them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from spiped import options
+from spiped.config import DaemonOptions, PipeOptions
+from spiped.constants import DEFAULT_CONNECTIONS, DEFAULT_RESOLVE_INTERVAL, DEFAULT_TIMEOUT
+from spiped.errors import OperatorError
+from spiped.observe.log import Log, program_name
+
+USAGE = """\
+usage: spiped {-e | -d} -s <source socket> -t <target socket> -k <key file>
+    [-b <bind address>] [-D] [-F] [-f | -g] [-j]
+    [-n <max # connections>] [-o <connection timeout>] [-p <pidfile>]
+    [-r <rtime> | -R] [--syslog | --log-file <file>] [--verbose]
+    [-u {<username> | <:groupname> | <username:groupname>}]
+    [--workers {<number> | auto}]
+       spiped -v
+"""
+
+Parser = Callable[[str], Any]
+
+
+def _workers(argument: str) -> int | None:
+    if argument == "auto":
+        return None
+    number = options.count("--workers")(argument)
+    if not 1 <= number <= 1024:
+        raise OperatorError(
+            f"Error parsing argument: --workers {argument}: Numerical result out of range"
+        )
+    return number
+
+
+PIPE_TABLE: dict[str, Parser | None] = {
+    "-b": options.text,
+    "-f": None,
+    "-g": None,
+    "-j": None,
+    "-k": options.text,
+    "-o": options.timeout("-o"),
+    "-t": options.text,
+    "-v": None,
+}
+
+TABLE: dict[str, Parser | None] = PIPE_TABLE | {
+    "-D": None,
+    "-F": None,
+    "-R": None,
+    "-d": None,
+    "-e": None,
+    "-n": options.count("-n"),
+    "-p": options.text,
+    "-r": options.interval("-r"),
+    "-s": options.text,
+    "-u": options.text,
+    "--log-file": options.text,
+    "--syslog": None,
+    "--verbose": None,
+    "--workers": _workers,
+}
+
+
+def pipe_options(values: dict[str, Any]) -> PipeOptions:
+    """The options that `spiped` and `spipe` share.  Raises Usage."""
+    if "-t" not in values or "-k" not in values or ("-f" in values and "-g" in values):
+        raise options.Usage
+    for name in ("-t", "-b"):
+        if name in values:
+            options.check_address(values[name])
+    return PipeOptions(
+        target=values["-t"],
+        key_file=values["-k"],
+        bind=values.get("-b"),
+        weak="-f" in values,
+        require_pfs="-g" in values,
+        keepalive="-j" not in values,
+        timeout=values.get("-o", DEFAULT_TIMEOUT),
+    )
+
+
+def daemon_options(words: list[str]) -> DaemonOptions:
+    """Parse `spiped`'s command line.  Raises Usage, Version or OperatorError."""
+    values = options.parse(words, TABLE)
+    if ("-e" in values) == ("-d" in values) or "-s" not in values:
+        raise options.Usage
+    interval = values.get("-r", DEFAULT_RESOLVE_INTERVAL)
+    if "-R" in values:
+        if interval != DEFAULT_RESOLVE_INTERVAL:
+            raise options.Usage
+        interval = float("inf")
+    if "--syslog" in values and "--log-file" in values:
+        raise options.Usage
+    source = options.check_address(values["-s"])
+    return DaemonOptions(
+        pipe=pipe_options(values),
+        decrypt="-d" in values,
+        source=source,
+        wait_for_dns="-D" in values,
+        foreground="-F" in values,
+        connections=values.get("-n", DEFAULT_CONNECTIONS),
+        pid_file=values.get("-p", source + ".pid"),
+        resolve_interval=interval,
+        syslog="--syslog" in values,
+        log_file=values.get("--log-file"),
+        user=values.get("-u"),
+        verbose="--verbose" in values,
+        workers=values.get("--workers"),
+    )
+
+
+def run_command(name: str, usage: str, command: Callable[[], int]) -> int:
+    """Run a command and turn the operator's mistakes into messages; returns the exit status."""
+    log = Log(name)
+    try:
+        return command()
+    except options.Version as version:
+        sys.stderr.write(f"{name} {version}\n")
+        return 0
+    except OperatorError as error:
+        for line in error.lines:
+            log.warn(line)
+        if isinstance(error, options.Usage):
+            sys.stderr.write(usage)
+        return 1
+
+
+def main() -> int:
+    name = program_name(sys.argv[0], "spiped")
+
+    def command() -> int:
+        wanted = daemon_options(sys.argv[1:])
+        from spiped.launch import die_of, launch  # only now: a usage error needs none of it
+
+        number = launch(name, wanted)
+        if number is not None and os.getpid() != 1:
+            die_of(number)
+        return 0
+
+    return run_command(name, USAGE, command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

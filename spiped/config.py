@@ -1,0 +1,37 @@
+"""What the operator asked for, as plain data."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from spiped.constants import DEFAULT_CONNECTIONS, DEFAULT_RESOLVE_INTERVAL, DEFAULT_TIMEOUT
+
+
+class PipeOptions(NamedTuple):
+    """The options that `spiped` and `spipe` share.  Addresses are as the operator wrote them."""
+
+    target: str
+    key_file: str
+    bind: str | None = None
+    weak: bool = False  # -f
+    require_pfs: bool = False  # -g
+    keepalive: bool = True  # not -j
+    timeout: float = DEFAULT_TIMEOUT  # -o, seconds; may be infinite
+
+
+class DaemonOptions(NamedTuple):
+    """The options of `spiped`."""
+
+    pipe: PipeOptions
+    decrypt: bool  # -d, as opposed to -e
+    source: str
+    wait_for_dns: bool = False  # -D
+    foreground: bool = False  # -F
+    connections: int = DEFAULT_CONNECTIONS  # -n; 0: no limit
+    pid_file: str = ""
+    resolve_interval: float = DEFAULT_RESOLVE_INTERVAL  # -r, seconds; infinite: never
+    syslog: bool = False
+    log_file: str | None = None
+    user: str | None = None  # -u
+    verbose: bool = False
+    workers: int | None = None  # None: one per CPU

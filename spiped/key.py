@@ -1,0 +1,39 @@
+"""The pre-shared key: a file of any length, of which the hash is used."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from spiped.crypto import Backend, wipe
+from spiped.errors import OperatorError, describe
+
+CHUNK = 65536  # key files are smaller as a rule
+
+
+def read_key(crypto: Backend, path: str) -> tuple[bytearray, bool]:
+    """K, and whether the file was empty.  ``-`` is the standard input.  Raises OperatorError."""
+    try:
+        fd = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (OSError, ValueError, AttributeError) as error:
+        reason = describe(error) if isinstance(error, OSError) else "no standard input"
+        raise OperatorError(
+            f"Cannot open file: {path}: {reason}", "Error reading shared secret"
+        ) from error
+    content, length = bytearray(CHUNK), 0
+    try:
+        while got := os.readv(fd, [memoryview(content)[length:]]):
+            length += got
+            if length == len(content):  # never resized in place: that could leave a copy behind
+                content, smaller = content + bytes(length), content
+                wipe(smaller)
+    except OSError as error:
+        raise OperatorError(
+            f"Error reading file: {path}: {describe(error)}", "Error reading shared secret"
+        ) from error
+    finally:
+        if path != "-":
+            os.close(fd)
+    K = crypto.sha256(memoryview(content)[:length])
+    wipe(content)
+    return K, length == 0

@@ -1,0 +1,93 @@
+"""Log lines: to stderr, to syslog, or to a file; and never more of them than somebody can read."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from typing import Protocol
+
+BURST = 10  # lines about peers that may come at once,
+RATE = 1.0  # and how many a second after that
+SYSLOG_MAX = 4095
+
+
+class Sink(Protocol):
+    """Where lines go."""
+
+    def write(self, line: str) -> None: ...
+
+
+class StderrSink:
+    def write(self, line: str) -> None:
+        with suppress(OSError):  # its reader is gone; that must not end anything
+            os.write(2, (line + "\n").encode(errors="surrogateescape"))
+
+
+class FileSink:
+    """A file, appended to; every line is one write, so that processes do not mix theirs."""
+
+    def __init__(self, path: str) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+        self._fd = os.open(path, flags, 0o640)
+
+    def write(self, line: str) -> None:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        with suppress(OSError):  # the disk is full
+            os.write(self._fd, f"{stamp} {line}\n".encode(errors="surrogateescape"))
+
+
+class SyslogSink:
+    """The system's log: facility user, priority warning, no process id."""
+
+    def __init__(self, tag: str) -> None:
+        import syslog  # only daemons that ask for it need the module
+
+        self._syslog = syslog
+        self._prefix = f"{tag}: "
+        syslog.openlog(tag, 0, syslog.LOG_USER)
+
+    def write(self, line: str) -> None:
+        message = line.removeprefix(self._prefix)[:SYSLOG_MAX]
+        self._syslog.syslog(self._syslog.LOG_WARNING, message)
+
+
+class Log:
+    """A program's messages; each begins with its name."""
+
+    def __init__(self, name: str, verbose: bool = False) -> None:
+        self.name = name
+        self.sink: Sink = StderrSink()
+        self._verbose = verbose
+        self._budget = float(BURST)
+        self._budget_at = time.monotonic()
+        self._suppressed = 0
+
+    def warn(self, message: str) -> None:
+        """Something that the operator should know."""
+        self.sink.write(f"{self.name}: {message}")
+
+    def debug(self, message: str) -> None:
+        """Something that an operator may want to know."""
+        if self._verbose:
+            self.warn(message)
+
+    def warn_about_peer(self, message: str) -> None:
+        """Something that a peer did: anybody can cause these, so there is a limit to their rate."""
+        now = time.monotonic()
+        self._budget = min(BURST, self._budget + (now - self._budget_at) * RATE)
+        self._budget_at = now
+        if self._budget < 1:
+            self._suppressed += 1
+            return
+        self._budget -= 1
+        if self._suppressed:
+            self.warn(f"{self._suppressed} similar messages suppressed")
+            self._suppressed = 0
+        self.warn(message)
+
+
+def program_name(argv0: str, default: str) -> str:
+    """What a program calls itself in its messages: as it was called, unless as a Python module."""
+    name = os.path.basename(argv0)
+    return name if name and not name.endswith(".py") else default

@@ -1,0 +1,193 @@
+"""The command ``spipe``: connects the standard streams to a ``spiped -d``.
+
+The standard streams cannot take part in an event loop (a file is always ready, and a terminal's
+mode belongs to everybody), so two threads copy between them and one end of a socket pair, whose
+other end is the plaintext side of an ordinary connection.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+
+from spiped import options
+from spiped.cli import PIPE_TABLE, pipe_options, run_command
+from spiped.config import PipeOptions
+from spiped.crypto import select
+from spiped.daemon import forbid_core_dumps, keep_streams_open, name_process
+from spiped.errors import OperatorError, describe
+from spiped.net.address import resolve
+from spiped.net.connection import Connection, Machinery
+from spiped.net.ending import Cause, Ending
+from spiped.net.plane import make_plane
+from spiped.net.reactor import READ, Reactor
+from spiped.observe.counters import Slot
+from spiped.observe.log import Log, program_name
+from spiped.prepare import make_pipe, resolve_bind
+from spiped.proto.handshake import Role
+
+USAGE = """\
+usage: spipe -t <target socket> -k <key file>
+    [-b <bind address>] [-f | -g] [-j] [-o <connection timeout>]
+       spipe -v
+"""
+
+STDIN, STDOUT = 0, 1
+CHUNK = 65536
+
+MESSAGES = {
+    Cause.CONNECT: "Could not connect",
+    Cause.HANDSHAKE: "Handshake failed",
+}
+
+
+class Copiers:
+    """Two threads between the standard streams and a socket, and what went wrong in them."""
+
+    def __init__(self, sock: socket.socket, on_failure: socket.socket) -> None:
+        """``on_failure``: one byte is sent to it when a thread has failed."""
+        self._sock = sock
+        self._on_failure = on_failure
+        self._output_done = _thread.allocate_lock()
+        self.failure: str | None = None
+
+    def start(self) -> None:
+        self._output_done.acquire()
+        _thread.start_new_thread(self._copy_input, ())
+        _thread.start_new_thread(self._copy_output, ())
+
+    def wait_for_output(self) -> None:
+        """Wait until everything that was received has been written."""
+        self._output_done.acquire()
+
+    def _copy_input(self) -> None:
+        while True:
+            try:
+                data = os.read(STDIN, CHUNK)
+            except OSError as error:
+                self._fail(f"Error reading: {describe(error)}")
+                return
+            with suppress(OSError):  # how the connection ended, the main thread knows
+                if data:
+                    self._sock.sendall(data)
+                    continue
+                self._sock.shutdown(socket.SHUT_WR)
+            return
+
+    def _copy_output(self) -> None:
+        try:
+            while data := self._receive():
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(STDOUT, rest) :]
+            _end_output()
+        except OSError as error:
+            self._fail(f"Error writing: {describe(error)}")
+        finally:
+            self._output_done.release()
+
+    def _receive(self) -> bytes:
+        try:
+            return self._sock.recv(CHUNK)
+        except ConnectionError:  # how the connection ended, the main thread knows
+            return b""
+
+    def _fail(self, message: str) -> None:
+        self.failure = self.failure or message
+        with suppress(OSError):
+            self._on_failure.send(b"!")
+
+
+def _end_output() -> None:
+    """Pass the end on if standard output is a socket; otherwise our own end will do that."""
+    with suppress(OSError), socket.socket(fileno=os.dup(STDOUT)) as out:
+        out.shutdown(socket.SHUT_WR)
+
+
+class Session:
+    """One connection, from start to end, and the threads beside it."""
+
+    def __init__(self, wanted: PipeOptions, log: Log) -> None:
+        """Prepare everything.  Raises OperatorError."""
+        crypto, warnings = select()
+        for warning in warnings:
+            log.warn(warning)
+        targets = resolve(wanted.target)
+        bind = resolve_bind(wanted.bind, log)
+        pipe = make_pipe(wanted, Role.C, crypto, targets, bind, log)
+        forbid_core_dumps(crypto)
+        plain, outer = socket.socketpair()
+        wakeup, waker = socket.socketpair()
+        plain.setblocking(False)
+        self._reactor = Reactor()
+        self._plane = make_plane(self._reactor, crypto, Slot(), pipe.timeout)
+        self._copiers = Copiers(outer, waker)
+        self._ending: Ending | None = None
+        self._established = False
+        self._connection = Connection(
+            Machinery(self._reactor, self._plane, crypto),
+            pipe,
+            plain,
+            "standard input",
+            self._on_established,
+            self._on_end,
+        )
+        self._wakeup = wakeup
+        self._reactor.watch(wakeup, READ, self._on_failure)
+
+    def run(self) -> str | None:
+        """Run to the end; returns what to say about it if it was not a good one."""
+        self._copiers.start()
+        self._connection.start()
+        if self._ending is None:
+            self._reactor.run()
+        assert self._ending is not None
+        if self._established and self._copiers.failure is None:
+            self._copiers.wait_for_output()
+        if self._copiers.failure is not None:
+            return self._copiers.failure
+        if self._ending.cause is Cause.CLEAN:
+            return None
+        return MESSAGES.get(self._ending.cause, "Connection error")
+
+    def _on_established(self, connection: Connection) -> None:
+        self._established = True
+
+    def _on_failure(self, events: int) -> None:
+        self._reactor.unwatch(self._wakeup)
+        if self._established:
+            self._plane.abort_all()
+        else:
+            self._connection.abort()
+
+    def _on_end(self, connection: Connection, ending: Ending) -> None:
+        self._ending = ending
+        self._reactor.stop()
+
+
+def main() -> int:
+    name = program_name(sys.argv[0], "spipe")
+    log = Log(name)
+
+    def command() -> int:
+        wanted = pipe_options(options.parse(sys.argv[1:], PIPE_TABLE))
+        keep_streams_open()
+        name_process(name)
+        # the sockets are set to reset when they are closed without more ado, so the peer will not
+        # take this for the end of the data
+        signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        message = Session(wanted, log).run()
+        if message is None:
+            return 0
+        raise OperatorError(message)
+
+    return run_command(name, USAGE, command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

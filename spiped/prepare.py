@@ -1,0 +1,48 @@
+"""From the options to what connections need: what `spiped` and `spipe` do alike at their start."""
+
+from __future__ import annotations
+
+from spiped.config import PipeOptions
+from spiped.crypto import Backend
+from spiped.key import read_key
+from spiped.net.address import SocketAddress, resolve
+from spiped.net.connection import Pipe
+from spiped.observe.log import Log
+from spiped.proto.handshake import Role
+
+
+def resolve_one(text: str, log: Log, *, port_optional: bool = False) -> SocketAddress:
+    """The first address that ``text`` stands for.  Raises OperatorError."""
+    addresses = resolve(text, port_optional=port_optional)
+    if len(addresses) > 1:
+        log.warn(f"Using the first of multiple addresses found for {text}")
+    return addresses[0]
+
+
+def resolve_bind(text: str | None, log: Log) -> SocketAddress | None:
+    """What ``-b`` names: a local address, with or without a port.  Raises OperatorError."""
+    return None if text is None else resolve_one(text, log, port_optional=True)
+
+
+def make_pipe(
+    options: PipeOptions,
+    role: Role,
+    crypto: Backend,
+    targets: list[SocketAddress],
+    bind: SocketAddress | None,
+    log: Log,
+) -> Pipe:
+    """Read the key and put everything together.  Raises OperatorError."""
+    K, empty = read_key(crypto, options.key_file)
+    if empty:
+        log.warn(f"Warning: the key file is empty: {options.key_file}")
+    return Pipe(
+        role=role,
+        K=K,
+        targets=targets,
+        bind=bind,
+        weak=options.weak,
+        require_pfs=options.require_pfs,
+        keepalive=options.keepalive,
+        timeout=options.timeout,
+    )

@@ -1,0 +1,67 @@
+"""Looking up names without waiting for it: a short-lived child process asks and reports.
+
+A process and not a thread, because the supervisor forks workers at any time, and a process that
+does may not have threads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable
+
+from spiped.errors import OperatorError
+from spiped.net.address import SocketAddress, resolve
+from spiped.net.reactor import READ, Reactor
+from spiped.worker import decode_addresses, encode_addresses
+
+
+class Lookup:
+    """One lookup; calls ``on_done`` with the addresses, or with the lines that say why not."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        address: str,
+        on_done: Callable[[list[SocketAddress], tuple[str, ...]], None],
+    ) -> None:
+        self._reactor = reactor
+        self._on_done = on_done
+        self._answer = b""
+        self._sock, child_sock = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _answer(child_sock, address)
+        child_sock.close()
+        self._sock.setblocking(False)
+        reactor.watch(self._sock, READ, self._on_readable)
+
+    def _on_readable(self, events: int) -> None:
+        try:
+            data = self._sock.recv(65536)
+        except BlockingIOError:
+            return
+        self._answer += data
+        if data:
+            return
+        self._reactor.unwatch(self._sock)
+        self._sock.close()
+        try:
+            answer = json.loads(self._answer)
+        except ValueError:
+            self._on_done([], ("The process that looked up the target died",))
+        else:
+            self._on_done(decode_addresses(answer["addresses"]), tuple(answer["errors"]))
+
+
+def _answer(sock: socket.socket, address: str) -> None:
+    """The life of the child."""
+    try:
+        answer: dict[str, object] = {"addresses": encode_addresses(resolve(address)), "errors": ()}
+    except OperatorError as error:
+        answer: dict[str, object] = {"addresses": [], "errors": error.lines}
+    try:
+        sock.sendall(json.dumps(answer).encode())
+    finally:
+        os._exit(0)

@@ -1,0 +1,234 @@
+"""A worker process: accepts connections from the shared listening socket and carries them.
+
+It is forked ready: configuration, keys, resolved addresses and the socket are there, so it needs no
+file system, no name resolution and no privilege.  Commands come from the supervisor over a socket
+pair; when that ends, the supervisor is gone, and the worker drains and leaves.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from contextlib import suppress
+from typing import NamedTuple
+
+from spiped.crypto import Backend
+from spiped.daemon import detach_streams
+from spiped.errors import describe
+from spiped.net.address import SocketAddress
+from spiped.net.connection import Connection, Machinery, Pipe
+from spiped.net.ending import Cause, Ending
+from spiped.net.plane import make_plane
+from spiped.net.reactor import READ, Reactor, Timer
+from spiped.net.sockets import CONNECTION_ERRORS, peer_name
+from spiped.observe.counters import Counters, Field, Slot
+from spiped.observe.log import Log
+
+ACCEPTS_PER_TURN = 16  # so that a burst of strangers does not hold up what is going on
+ACCEPT_PAUSE = 0.1  # seconds without accepting when the system has run out of something
+LIMIT_RECHECK = 1.0  # seconds; a connection of another worker may have ended
+
+CAUSES = list(Cause)
+
+
+class Setup(NamedTuple):
+    """What a worker is forked with."""
+
+    listener: socket.socket
+    pipe: Pipe
+    crypto: Backend
+    limit: int  # -n, over all workers; 0: none
+    counters: Counters
+    slot: Slot
+    log: Log
+    detach: bool  # a daemon's: let go of the standard streams
+
+
+def run(setup: Setup, commands: socket.socket) -> None:
+    """The life of a worker, from the fork to its end."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # meant for the supervisor
+    worker = Worker(setup, commands)
+    signal.signal(signal.SIGTERM, lambda number, frame: worker.drain())
+    worker.run()
+
+
+class Worker:
+    """Accepts, and keeps account of its connections."""
+
+    def __init__(self, setup: Setup, commands: socket.socket) -> None:
+        self._setup = setup
+        self._listener: socket.socket | None = setup.listener
+        self._slot = setup.slot
+        self._log = setup.log
+        self._reactor = Reactor()
+        plane = make_plane(self._reactor, setup.crypto, setup.slot, setup.pipe.timeout)
+        self._machinery = Machinery(self._reactor, plane, setup.crypto)
+        self._pending: set[Connection] = set()  # not established yet
+        self._pause: Timer | None = None
+        self._at_limit = False
+        self._stopping = False
+        self._commands = commands
+        self._received = b""
+        wakeup, signalled = socket.socketpair()  # what a signal handler queues is done at once
+        for end in (wakeup, signalled, commands):
+            end.setblocking(False)
+        signal.set_wakeup_fd(signalled.fileno(), warn_on_full_buffer=False)
+        self._signals = (wakeup, signalled)
+        self._reactor.watch(wakeup, READ, lambda events: _drop(wakeup))
+        self._reactor.watch(commands, READ, self._on_command)
+        self._reactor.watch(setup.listener, READ, self._on_acceptable)
+
+    def run(self) -> None:
+        """Tell the supervisor that we are there, and work until drained or stopped."""
+        if self._setup.detach:
+            detach_streams()
+        self._commands.send(b"ready\n")
+        self._reactor.run()
+
+    def drain(self) -> None:
+        """Accept no more, and leave when the last connection has ended."""
+        self._stopping = True
+        self._resume()
+        if self._listener is not None:
+            self._reactor.unwatch(self._listener)
+            self._listener.close()
+            self._listener = None
+        self._leave_if_done()
+
+    def _stop(self) -> None:
+        """Leave now; what is still going on sees a reset."""
+        self.drain()
+        for connection in list(self._pending):
+            connection.abort()
+        self._machinery.plane.abort_all()
+
+    def _leave_if_done(self) -> None:
+        if self._stopping and self._slot[Field.ACTIVE] == 0:
+            self._reactor.stop()
+
+    # Accepting
+
+    def _on_acceptable(self, events: int) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            if self._listener is None or self._pause is not None or not self._accept():
+                return
+
+    def _accept(self) -> bool:
+        """Accept one connection; False if there is none, or none is wanted, for the time being."""
+        assert self._listener is not None
+        limit = self._setup.limit
+        active = self._setup.counters.reserve(self._slot, limit)
+        if active == 0:
+            self._at_limit = True
+            self._pause_accepting(LIMIT_RECHECK)
+            return False
+        try:
+            accepted, _ = self._listener.accept()
+        except OSError as error:
+            self._setup.counters.release(self._slot)
+            if isinstance(error, BlockingIOError):
+                return False  # another worker was faster
+            if error.errno not in CONNECTION_ERRORS:
+                self._log.warn_about_peer(f"Cannot accept connections: {describe(error)}")
+                self._pause_accepting(ACCEPT_PAUSE)
+                return False
+            return True
+        if active == limit:
+            self._log.warn(f"Maximum number of connections ({limit}) reached")
+        accepted.setblocking(False)
+        self._slot.add(Field.ACCEPTED, 1)
+        connection = Connection(
+            self._machinery,
+            self._setup.pipe,
+            accepted,
+            peer_name(accepted),
+            self._on_established,
+            self._on_end,
+        )
+        self._pending.add(connection)
+        connection.start()
+        return True
+
+    def _pause_accepting(self, delay: float) -> None:
+        assert self._listener is not None
+        self._reactor.unwatch(self._listener)
+        self._pause = self._reactor.call_later(delay, self._resume)
+
+    def _resume(self) -> None:
+        self._at_limit = False
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+            if self._listener is not None:
+                self._reactor.watch(self._listener, READ, self._on_acceptable)
+
+    # Connections
+
+    def _on_established(self, connection: Connection) -> None:
+        self._pending.discard(connection)
+        self._slot.add(Field.ESTABLISHED, 1)
+
+    def _on_end(self, connection: Connection, ending: Ending) -> None:
+        self._pending.discard(connection)
+        self._slot.add(Field.ENDED + CAUSES.index(ending.cause), 1)
+        self._setup.counters.release(self._slot)
+        message = f"connection from {connection.peer} ended: {ending.detail or ending.cause.value}"
+        if ending.cause in (Cause.CLEAN, Cause.SHUTDOWN):
+            self._log.debug(f"{message} ({ending.sealed} bytes sealed, {ending.opened} opened)")
+        else:
+            self._log.warn_about_peer(message)
+        if self._at_limit:
+            self._resume()
+        self._leave_if_done()
+
+    # Commands
+
+    def _on_command(self, events: int) -> None:
+        try:
+            data = self._commands.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:  # the supervisor is gone
+            self._reactor.unwatch(self._commands)
+            self.drain()
+            return
+        *lines, self._received = (self._received + data).split(b"\n")
+        for line in lines:
+            self._obey(json.loads(line))
+
+    def _obey(self, command: dict[str, object]) -> None:
+        match command:
+            case {"do": "drain"}:
+                self.drain()
+            case {"do": "stop"}:
+                self._stop()
+            case {"do": "targets", "addresses": list(addresses)}:
+                # new connections use them; the list is shared with all connections to come
+                self._setup.pipe.targets[:] = decode_addresses(addresses)
+            case _:
+                raise AssertionError(f"unknown command: {command}")
+
+
+def encode_addresses(addresses: list[SocketAddress]) -> list[list[object]]:
+    """Addresses in a form that JSON can carry."""
+    return [[address.family, address.sockaddr] for address in addresses]
+
+
+def decode_addresses(encoded: list[list[object]]) -> list[SocketAddress]:
+    """The reverse of `encode_addresses`; JSON has lists where sockets want tuples."""
+    addresses = []
+    for family, sockaddr in encoded:
+        assert isinstance(family, int)
+        addresses.append(
+            SocketAddress(family, tuple(sockaddr) if isinstance(sockaddr, list) else sockaddr)
+        )
+    return addresses
+
+
+def _drop(sock: socket.socket) -> None:
+    with suppress(BlockingIOError):
+        sock.recv(4096)
