@@ -23,6 +23,7 @@ packet_key_init(struct packet_key *key, const uint8_t E[32], const uint8_t H[32]
 {
 	aes256_key_init(&key->aes, E);
 	hmac_sha256_key_init(&key->hmac, H, 32);
+	wipe_stack();
 }
 
 void

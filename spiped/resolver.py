@@ -57,11 +57,14 @@ class Lookup:
 
 def _answer(sock: socket.socket, address: str) -> None:
     """The life of the child."""
+    addresses: list[SocketAddress] = []
+    errors: tuple[str, ...] = ()
     try:
-        answer: dict[str, object] = {"addresses": encode_addresses(resolve(address)), "errors": ()}
+        addresses = resolve(address)
     except OperatorError as error:
-        answer: dict[str, object] = {"addresses": [], "errors": error.lines}
+        errors = error.lines
     try:
+        answer = {"addresses": encode_addresses(addresses), "errors": errors}
         sock.sendall(json.dumps(answer).encode())
     finally:
         os._exit(0)

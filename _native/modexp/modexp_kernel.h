@@ -79,7 +79,7 @@ extern const struct modexp_kernel modexp_ifma;
 extern const struct modexp_kernel modexp_mulx;
 extern const struct modexp_kernel modexp_portable;
 
-/* modexp.h's functions, but for what is left on the stack; and y = a^2 * b mod p for a, b < p, by a given kernel. */
+/* modexp.h's functions, and y = a^2 * b mod p for a, b < p, by a given kernel. */
 void power_of_generator_by(const struct modexp_kernel *k,
     const uint8_t x[GROUP14_SECRET_BYTES], uint8_t y[GROUP14_BYTES]);
 void power_by(const struct modexp_kernel *k, const uint8_t base[GROUP14_BYTES],

@@ -111,71 +111,92 @@ comb_digit(const uint64_t e[EXPONENT_WORDS], size_t column)
 	return d;
 }
 
-void
-power_of_generator_by(const struct modexp_kernel *k, const uint8_t x[GROUP14_SECRET_BYTES],
+/*
+ * Everything that an exponentiation needs memory for.  It belongs to the caller of the function
+ * that works with it, whose own frame is thus small enough for wipe_stack().
+ */
+struct workspace {
+	struct element table[WINDOW_ENTRIES], accumulator[2], factor, room[2];
+	_Alignas(64) uint64_t word[GROUP14_WORDS];
+	uint64_t e[EXPONENT_WORDS];
+};
+
+static __attribute__((noinline)) void
+comb(struct workspace *s, const struct modexp_kernel *k, const uint8_t x[GROUP14_SECRET_BYTES],
     uint8_t y[GROUP14_BYTES])
 {
-	struct {
-		struct element accumulator[2], factor, room[2];
-		_Alignas(64) uint64_t entry[GROUP14_WORDS];
-		uint64_t e[EXPONENT_WORDS];
-	} s;
-	struct element *a = &s.accumulator[0], *b = &s.accumulator[1];
+	struct element *a = &s->accumulator[0], *b = &s->accumulator[1];
 
-	exponent_from_bytes(s.e, x);
+	exponent_from_bytes(s->e, x);
 	for (size_t step = COMB_STEPS; step-- > 0;) {
 		if (step < COMB_STEPS - 1) {
 			k->square(b, a);
 			swap(&a, &b);
 		}
 		for (size_t j = 0; j < COMB_TABLES; j++) {
-			k->pick(s.entry, group14_comb[j][0], GROUP14_WORDS, COMB_ENTRIES,
-			    comb_digit(s.e, COMB_STEPS * j + step));
+			k->pick(s->word, group14_comb[j][0], GROUP14_WORDS, COMB_ENTRIES,
+			    comb_digit(s->e, COMB_STEPS * j + step));
 			if (step == COMB_STEPS - 1 && j == 0) {
-				k->unpack(a, s.entry);
+				k->unpack(a, s->word);
 				continue;
 			}
-			k->unpack(&s.factor, s.entry);
-			k->multiply(b, a, &s.factor);
+			k->unpack(&s->factor, s->word);
+			k->multiply(b, a, &s->factor);
 			swap(&a, &b);
 		}
 	}
-	leave(k, y, s.room, a, k->constants->comb_finish);
+	leave(k, y, s->room, a, k->constants->comb_finish);
+}
+
+static __attribute__((noinline)) void
+windows(struct workspace *s, const struct modexp_kernel *k, const uint8_t base[GROUP14_BYTES],
+    const uint8_t x[GROUP14_SECRET_BYTES], uint8_t y[GROUP14_BYTES])
+{
+	struct element *a = &s->accumulator[0], *b = &s->accumulator[1];
+
+	words_from_bytes(s->word, base);
+	k->unpack(&s->table[0], k->constants->one);
+	enter(k, &s->table[1], s->room, s->word);
+	for (size_t i = 2; i < WINDOW_ENTRIES; i += 2) {
+		k->square(&s->table[i], &s->table[i / 2]);
+		k->multiply(&s->table[i + 1], &s->table[i], &s->table[1]);
+	}
+
+	exponent_from_bytes(s->e, x);
+	*a = s->table[s->e[EXPONENT_WORDS - 1]];
+	for (size_t i = WINDOWS; i-- > 0;) {
+		k->pick(s->factor.word, s->table[0].word, ELEMENT_WORDS, WINDOW_ENTRIES,
+		    s->e[WINDOW_BITS * i / 64] >> WINDOW_BITS * i % 64 & (WINDOW_ENTRIES - 1));
+		k->square(b, a);
+		k->square(a, b);
+		k->square(b, a);
+		k->square(a, b);
+		k->multiply(b, a, &s->factor);
+		swap(&a, &b);
+	}
+	leave(k, y, s->room, a, plain_one);
+}
+
+void
+power_of_generator_by(const struct modexp_kernel *k, const uint8_t x[GROUP14_SECRET_BYTES],
+    uint8_t y[GROUP14_BYTES])
+{
+	struct workspace s;
+
+	comb(&s, k, x, y);
 	wipe(&s, sizeof(s));
+	wipe_stack();
 }
 
 void
 power_by(const struct modexp_kernel *k, const uint8_t base[GROUP14_BYTES],
     const uint8_t x[GROUP14_SECRET_BYTES], uint8_t y[GROUP14_BYTES])
 {
-	struct {
-		struct element table[WINDOW_ENTRIES], accumulator[2], factor, room[2];
-		uint64_t base[GROUP14_WORDS], e[EXPONENT_WORDS];
-	} s;
-	struct element *a = &s.accumulator[0], *b = &s.accumulator[1];
+	struct workspace s;
 
-	words_from_bytes(s.base, base);
-	k->unpack(&s.table[0], k->constants->one);
-	enter(k, &s.table[1], s.room, s.base);
-	for (size_t i = 2; i < WINDOW_ENTRIES; i += 2) {
-		k->square(&s.table[i], &s.table[i / 2]);
-		k->multiply(&s.table[i + 1], &s.table[i], &s.table[1]);
-	}
-
-	exponent_from_bytes(s.e, x);
-	*a = s.table[s.e[EXPONENT_WORDS - 1]];
-	for (size_t i = WINDOWS; i-- > 0;) {
-		k->pick(s.factor.word, s.table[0].word, ELEMENT_WORDS, WINDOW_ENTRIES,
-		    s.e[WINDOW_BITS * i / 64] >> WINDOW_BITS * i % 64 & (WINDOW_ENTRIES - 1));
-		k->square(b, a);
-		k->square(a, b);
-		k->square(b, a);
-		k->square(a, b);
-		k->multiply(b, a, &s.factor);
-		swap(&a, &b);
-	}
-	leave(k, y, s.room, a, plain_one);
+	windows(&s, k, base, x, y);
 	wipe(&s, sizeof(s));
+	wipe_stack();
 }
 
 void

@@ -4,7 +4,6 @@
 
 #include <string.h>
 
-#include "../wipe.h"
 #include "modexp_kernel.h"
 
 /* The preferred one first. */
@@ -18,23 +17,10 @@ static const struct modexp_kernel *const kernels[] = {
 
 static size_t selected = KERNELS - 1;
 
-/*
- * Erase what a function called before has left on the stack: not its tables, which it
- * erased itself, but whatever the compiler found no register for, in the kernels too.
- */
-__attribute__((noinline)) static void
-wipe_stack(void)
-{
-	uint8_t below[16384];
-
-	wipe(below, sizeof(below));
-}
-
 void
 group14_power_of_generator(const uint8_t x[GROUP14_SECRET_BYTES], uint8_t y[GROUP14_BYTES])
 {
 	power_of_generator_by(kernels[selected], x, y);
-	wipe_stack();
 }
 
 void
@@ -42,7 +28,6 @@ group14_power(const uint8_t base[GROUP14_BYTES], const uint8_t x[GROUP14_SECRET_
     uint8_t y[GROUP14_BYTES])
 {
 	power_by(kernels[selected], base, x, y);
-	wipe_stack();
 }
 
 /* The primitive, for kernel.c. */

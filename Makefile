@@ -1,0 +1,73 @@
+# Two commands do all the set-up: `make demo` runs the main job, `make test` passes the tests.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# where `make install` puts things
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+MAN1DIR ?= $(PREFIX)/share/man/man1
+LIBDIR ?= $(PREFIX)/lib/spiped
+
+SOURCES := setup.py pyproject.toml spiped/__init__.py $(wildcard _native/*.* _native/*/*.*)
+PYTHON_FILES := setup.py _native spiped tests bench
+
+.PHONY: all build demo test check sanitize fuzz install clean
+
+all: build
+
+build: $(VENV)/built
+
+# The extension is built in place, so that a change to Python files needs no new installation.
+$(VENV)/built: $(VENV)/ready $(SOURCES)
+	$(BIN)/pip install -q --no-build-isolation --no-deps -e .
+	$(BIN)/python -m spiped.crypto
+	touch $@
+
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV) || { \
+	    echo 'Python lacks venv: on Debian, apt-get install python3-venv python3-dev' >&2; exit 1; }
+	$(BIN)/pip install -q --upgrade pip 'setuptools>=77' 'cffi>=1.16'
+	$(BIN)/pip install -q 'pycryptodome>=3.19' 'psutil>=5.9' 'rich>=13' 'pytest>=8' 'hypothesis>=6.100'
+	touch $@
+
+$(VENV)/checkers: $(VENV)/ready
+	$(BIN)/pip install -q 'ruff>=0.6' 'mypy>=1.11' types-psutil types-cffi
+	touch $@
+
+demo: build
+	$(BIN)/python -m bench.demo
+
+test: build
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: build $(VENV)/checkers
+	$(BIN)/ruff check $(PYTHON_FILES)
+	$(BIN)/ruff format --check $(PYTHON_FILES)
+	$(BIN)/mypy
+	for source in $$(find _native -name '*.c'); do \
+	    $(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -I_native -c $$source -o /dev/null || exit 1; \
+	done
+
+# The tests of the extension and of everything on top of it, under AddressSanitizer and UBSan.
+sanitize: build
+	$(BIN)/python tests/sanitize.py
+
+# Fuzz the opening of packets for FUZZ_SECONDS; needs clang.
+FUZZ_SECONDS ?= 600
+fuzz: build
+	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
+
+install:
+	$(PYTHON) -m venv $(DESTDIR)$(LIBDIR)
+	$(DESTDIR)$(LIBDIR)/bin/pip install -q --upgrade .
+	mkdir -p $(DESTDIR)$(BINDIR) $(DESTDIR)$(MAN1DIR)
+	for program in spiped spipe; do \
+	    ln -sf $(LIBDIR)/bin/$$program $(DESTDIR)$(BINDIR)/$$program && \
+	    install -m 644 man/$$program.1 $(DESTDIR)$(MAN1DIR)/$$program.1 || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info spiped/_native.c spiped/_native*.so
+	find . -name __pycache__ -prune -exec rm -rf {} +
