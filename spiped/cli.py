@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -135,12 +134,9 @@ def main() -> int:
 
     def command() -> int:
         wanted = daemon_options(sys.argv[1:])
-        from spiped.launch import die_of, launch  # only now: a usage error needs none of it
+        from spiped.launch import launch  # only now: a usage error needs none of it
 
-        number = launch(name, wanted)
-        if number is not None and os.getpid() != 1:
-            die_of(number)
-        return 0
+        return launch(name, wanted)
 
     return run_command(name, USAGE, command)
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from spiped.crypto import Backend
 from spiped.errors import OperatorError, describe
+from spiped.net.sockets import remove_if_same
 
 
 class Parent:
@@ -75,14 +76,6 @@ class PidFile:
         with suppress(OSError):
             os.ftruncate(self._fd, 0)
         os.close(self._fd)
-
-
-def remove_if_same(path: str, made: os.stat_result) -> None:
-    """Remove a file, unless something else has taken its place or we may not."""
-    with suppress(OSError):
-        present = os.lstat(path)
-        if (present.st_dev, present.st_ino) == (made.st_dev, made.st_ino):
-            os.unlink(path)
 
 
 class Identity(NamedTuple):

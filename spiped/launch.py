@@ -1,4 +1,4 @@
-"""From the options to a running supervisor (DESIGN.md, "Start").
+"""From the options to a running supervisor (DESIGN.md, "Processes").
 
     resolve -> read the key -> bind -> daemonize -> drop privileges -> fork workers -> ready
 
@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
-from typing import NamedTuple
 
 from spiped import daemon
 from spiped.config import DaemonOptions
-from spiped.crypto import select
+from spiped.crypto import Backend, select
 from spiped.errors import LookupFailed, OperatorError, describe
 from spiped.key import read_key
-from spiped.net.address import SocketAddress, resolve
-from spiped.net.sockets import listen
+from spiped.net.address import resolve
+from spiped.net.connection import Pipe
+from spiped.net.sockets import Listener, listen
 from spiped.observe.counters import Counters
 from spiped.observe.log import FileSink, Log, SyslogSink
 from spiped.prepare import make_pipe, resolve_bind, resolve_one
@@ -32,110 +31,134 @@ RESOLVE_RETRY = 1.0  # seconds between attempts with -D
 GENERATIONS = 8  # of workers that may be there at once: the present one and draining ones
 
 
-class Addresses(NamedTuple):
-    source: SocketAddress
-    targets: list[SocketAddress]
-    bind: SocketAddress | None
-
-
-def launch(name: str, options: DaemonOptions) -> int | None:
-    """Run the daemon to its end.  Returns the signal to die of, if any; raises OperatorError."""
+def launch(name: str, options: DaemonOptions) -> int:
+    """Run the daemon to its end; returns the exit status.  Raises OperatorError."""
     daemon.keep_streams_open()
     crypto, warnings = select()
     log = Log(name, options.verbose)
     for warning in warnings:
         log.warn(warning)
-    identity = None if options.user is None else daemon.look_up_identity(options.user)
     if os.getpid() == 1:
-        log.warn("Running as process 1: signals are handled, orphans are reaped")
+        log.warn("Running as process 1: its signals are handled, orphans are reaped")
+    return Launch(name, options, crypto, log).run()
 
-    early = options.wait_for_dns and not options.foreground
-    parent, pid_file = _go_to_background(name, options, log) if early else (None, None)
-    if parent is not None:
-        parent.report_ready()
-    try:
-        addresses = resolve_all(options, log)
+
+class Launch:
+    """What has been acquired so far, so that it can be given back."""
+
+    def __init__(self, name: str, options: DaemonOptions, crypto: Backend, log: Log) -> None:
+        self._name = name
+        self._options = options
+        self._crypto = crypto
+        self._log = log
+        self._parent: daemon.Parent | None = None
+        self._pid_file: daemon.PidFile | None = None
+        self._listener: Listener | None = None
+
+    def run(self) -> int:
+        options = self._options
+        identity = None if options.user is None else daemon.look_up_identity(options.user)
+        background = not options.foreground
+        try:
+            if background and options.wait_for_dns:
+                self._go_to_background()
+                self._report_ready()
+            pipe = self._prepare()
+            if background and not options.wait_for_dns:
+                self._go_to_background()
+            elif options.foreground and options.log_file is not None:
+                self._log.sink = _open_log(options.log_file)
+            if identity is not None:
+                for warning in daemon.drop_privileges(identity):
+                    self._log.warn(warning)
+            daemon.name_process(self._name)
+            daemon.forbid_core_dumps(self._crypto)
+            ended_by = self._supervise(pipe)
+        except OperatorError as error:
+            if self._parent is None and self._pid_file is None:
+                raise  # still the process that the operator started
+            for line in error.lines:
+                self._log.warn(line)
+            if self._parent is not None:
+                self._parent.report_failure()
+            return 1
+        finally:
+            self._give_back()
+        if ended_by is not None and os.getpid() != 1:
+            signal.signal(ended_by, signal.SIG_DFL)
+            os.kill(os.getpid(), ended_by)
+        return 0
+
+    def _prepare(self) -> Pipe:
+        """Addresses, key and listening socket."""
+        options = self._options
+        while True:
+            try:
+                source = resolve_one(options.source, self._log)
+                targets = resolve(options.pipe.target)
+                bind = resolve_bind(options.pipe.bind, self._log)
+                break
+            except LookupFailed as error:
+                if not options.wait_for_dns:
+                    raise
+                for line in error.lines:
+                    self._log.warn(line)
+                time.sleep(RESOLVE_RETRY)
         role = Role.S if options.decrypt else Role.C
-        pipe = make_pipe(options.pipe, role, crypto, addresses.targets, addresses.bind, log)
-        listener = listen(addresses.source)
-        made = os.stat(addresses.source.sockaddr) if addresses.source.is_unix else None
-        if not early and not options.foreground:
-            parent, pid_file = _go_to_background(name, options, log)
-        elif options.log_file is not None and options.foreground:
-            log.sink = _open_log(options.log_file)
-    except OperatorError:
-        if pid_file is not None:
-            pid_file.remove()
-        raise
+        pipe = make_pipe(options.pipe, role, self._crypto, targets, bind, self._log)
+        self._listener = listen(source)
+        return pipe
 
-    def on_listener_closed() -> None:
-        if made is not None:
-            daemon.remove_if_same(addresses.source.sockaddr, made)
+    def _go_to_background(self) -> None:
+        self._parent = daemon.daemonize(self._name)
+        self._pid_file = daemon.PidFile(self._options.pid_file)
+        if self._options.log_file is not None:
+            self._log.sink = _open_log(self._options.log_file)
+        elif self._options.syslog:
+            self._log.sink = SyslogSink(self._name)
 
-    def on_ready() -> None:
-        if not options.foreground:
-            daemon.detach_streams()
-        if parent is not None and not early:
-            parent.report_ready()
-
-    try:
-        if identity is not None:
-            for warning in daemon.drop_privileges(identity):
-                log.warn(warning)
-        daemon.name_process(name)
-        daemon.forbid_core_dumps(crypto)
+    def _supervise(self, pipe: Pipe) -> int | None:
+        options = self._options
+        assert self._listener is not None
         workers = options.workers or available_cpus()
         slots = 1 + workers * GENERATIONS
         counters = Counters(slots)
         setup = Setup(
-            listener=listener,
+            listener=self._listener.sock,
             pipe=pipe,
-            crypto=crypto,
+            crypto=self._crypto,
             limit=options.connections,
             counters=counters,
             slot=counters.slot(0),
-            log=log,
+            log=self._log,
             detach=not options.foreground,
         )
+        key_file = options.pipe.key_file
         pool = Pool(
             workers=workers,
             setup=setup,
             target=options.pipe.target,
             resolve_interval=options.resolve_interval,
-            read_key=None
-            if options.pipe.key_file == "-"
-            else lambda: read_key(crypto, options.pipe.key_file)[0],
-            on_listener_closed=on_listener_closed,
+            read_key=None if key_file == "-" else lambda: read_key(self._crypto, key_file)[0],
+            close_listener=self._listener.close,
         )
-        return Supervisor(pool, slots, on_ready).run()
-    except OperatorError as error:
-        on_listener_closed()
-        for line in error.lines:
-            log.warn(line)
-        if parent is not None and not early:
-            parent.report_failure()
-        sys.exit(1)
-    finally:
-        if pid_file is not None:
-            pid_file.remove()
+        return Supervisor(pool, slots, self._on_ready).run()
 
+    def _on_ready(self) -> None:
+        if not self._options.foreground:
+            daemon.detach_streams()
+        self._report_ready()
 
-def _go_to_background(
-    name: str, options: DaemonOptions, log: Log
-) -> tuple[daemon.Parent, daemon.PidFile]:
-    parent = daemon.daemonize(name)
-    try:
-        pid_file = daemon.PidFile(options.pid_file)
-        if options.log_file is not None:
-            log.sink = _open_log(options.log_file)
-        elif options.syslog:
-            log.sink = SyslogSink(name)
-    except OperatorError as error:
-        for line in error.lines:
-            log.warn(line)
-        parent.report_failure()
-        sys.exit(1)
-    return parent, pid_file
+    def _report_ready(self) -> None:
+        if self._parent is not None:
+            self._parent.report_ready()
+            self._parent = None
+
+    def _give_back(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+        if self._pid_file is not None:
+            self._pid_file.remove()
 
 
 def _open_log(path: str) -> FileSink:
@@ -145,23 +168,6 @@ def _open_log(path: str) -> FileSink:
         raise OperatorError(f"--log-file {path}: {describe(error)}") from error
 
 
-def resolve_all(options: DaemonOptions, log: Log) -> Addresses:
-    """Look up all addresses; with ``-D``, until that succeeds.  Raises OperatorError."""
-    while True:
-        try:
-            return Addresses(
-                resolve_one(options.source, log),
-                resolve(options.pipe.target),
-                resolve_bind(options.pipe.bind, log),
-            )
-        except LookupFailed as error:
-            if not options.wait_for_dns:
-                raise
-            for line in error.lines:
-                log.warn(line)
-            time.sleep(RESOLVE_RETRY)
-
-
 def available_cpus() -> int:
     """How many CPUs this process may run on."""
     if hasattr(os, "sched_getaffinity"):
@@ -169,9 +175,3 @@ def available_cpus() -> int:
     import psutil  # slow to import, and only needed where the system call is missing
 
     return psutil.cpu_count() or 1
-
-
-def die_of(number: int) -> None:
-    """End as the signal would have ended us."""
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)

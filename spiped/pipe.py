@@ -146,13 +146,15 @@ class Session:
         if self._ending is None:
             self._reactor.run()
         assert self._ending is not None
+        self._plane.close()
         if self._established and self._copiers.failure is None:
             self._copiers.wait_for_output()
         if self._copiers.failure is not None:
             return self._copiers.failure
         if self._ending.cause is Cause.CLEAN:
             return None
-        return MESSAGES.get(self._ending.cause, "Connection error")
+        message = MESSAGES.get(self._ending.cause, "Connection error")
+        return f"{message}: {self._ending.detail or self._ending.cause.value}"
 
     def _on_established(self, connection: Connection) -> None:
         self._established = True

@@ -7,14 +7,17 @@ does may not have threads.
 from __future__ import annotations
 
 import json
-import os
+import signal
 import socket
 from collections.abc import Callable
 
 from spiped.errors import OperatorError
 from spiped.net.address import SocketAddress, resolve
 from spiped.net.reactor import READ, Reactor
+from spiped.process import fork, unblock_signals
 from spiped.worker import decode_addresses, encode_addresses
+
+TIME_LIMIT = 60  # seconds
 
 
 class Lookup:
@@ -30,9 +33,7 @@ class Lookup:
         self._on_done = on_done
         self._answer = b""
         self._sock, child_sock = socket.socketpair()
-        self.pid = os.fork()
-        if self.pid == 0:
-            _answer(child_sock, address)
+        self.pid = fork(lambda: _answer(child_sock, address))
         child_sock.close()
         self._sock.setblocking(False)
         reactor.watch(self._sock, READ, self._on_readable)
@@ -56,15 +57,14 @@ class Lookup:
 
 
 def _answer(sock: socket.socket, address: str) -> None:
-    """The life of the child."""
+    """The life of the child; ends by itself if the name service never answers."""
+    signal.alarm(TIME_LIMIT)
+    unblock_signals()
     addresses: list[SocketAddress] = []
     errors: tuple[str, ...] = ()
     try:
         addresses = resolve(address)
     except OperatorError as error:
         errors = error.lines
-    try:
-        answer = {"addresses": encode_addresses(addresses), "errors": errors}
-        sock.sendall(json.dumps(answer).encode())
-    finally:
-        os._exit(0)
+    answer = {"addresses": encode_addresses(addresses), "errors": errors}
+    sock.sendall(json.dumps(answer).encode())

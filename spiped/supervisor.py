@@ -8,26 +8,24 @@ old one as soon as the new one is ready.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
 import socket
-import sys
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from spiped import worker
-from spiped.errors import OperatorError
+from spiped.errors import OperatorError, describe
 from spiped.net.address import SocketAddress, is_literal
 from spiped.net.reactor import READ, Reactor, Timer
 from spiped.observe.counters import Counters
+from spiped.process import HANDLED, fork
 from spiped.resolver import Lookup
 from spiped.worker import Setup, encode_addresses
-
-HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 STABLE = 1.0  # seconds; a worker that dies younger than this is not replaced at once
 BACKOFF_MIN, BACKOFF_MAX = 0.1, 10.0  # seconds until it is
@@ -42,7 +40,7 @@ class Pool(NamedTuple):
     target: str  # as the operator wrote it
     resolve_interval: float  # seconds; infinite: never
     read_key: Callable[[], bytearray] | None  # None: cannot be read again
-    on_listener_closed: Callable[[], None]
+    close_listener: Callable[[], None]
 
 
 class WorkerProcess:
@@ -97,8 +95,9 @@ class Supervisor:
         for number in HANDLED:
             signal.signal(number, lambda number, frame: None)  # the wakeup descriptor queues it
         self._reactor.watch(wakeup, READ, self._on_signals)
-        for _ in range(self._pool.workers):
-            self._spawn()
+        gc.collect()
+        gc.freeze()  # what is there now stays: workers need not look at it, nor copy its pages
+        self._fill()
         self._schedule_refresh()
         self._reactor.run()
         if self._failure is not None:
@@ -108,34 +107,37 @@ class Supervisor:
     # Workers
 
     def _spawn(self) -> None:
-        ours, theirs = socket.socketpair()
+        """Fork a worker; if the system does not let us, try again later."""
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            self._retry_spawn(error)
+            return
         slot = self._free_slots.pop()
-        # a signal that came between fork and the worker's own handlers would be lost
-        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
-        pid = os.fork()
-        if pid == 0:
-            self._become_worker(slot, ours, theirs)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
-        theirs.close()
+        try:
+            pid = fork(lambda: self._become_worker(slot, ours, theirs))
+        except OSError as error:
+            ours.close()
+            self._free_slots.append(slot)
+            self._retry_spawn(error)
+            return
+        finally:
+            theirs.close()
         ours.setblocking(False)
         process = WorkerProcess(pid, slot, self._generation, ours)
         self._workers[pid] = process
         self._reactor.watch(ours, READ, lambda events: self._on_report(process))
 
+    def _retry_spawn(self, error: OSError) -> None:
+        self._log.warn(f"Cannot start a worker: {describe(error)}")
+        self._reactor.call_later(BACKOFF_MAX, self._fill)
+
     def _become_worker(self, slot: int, ours: socket.socket, theirs: socket.socket) -> None:
-        """What the child does after the fork; does not return."""
-        status = 1
-        try:
-            self._reactor.close()  # only our copy of the descriptors: nothing may be unregistered
-            for sock in (ours, *self._signals, *(w.channel for w in self._workers.values())):
-                sock.close()
-            worker.run(self._setup._replace(slot=self._counters.slot(slot)), theirs)
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
+        """What the child does after the fork."""
+        self._reactor.close()  # only our copy of the descriptors: nothing may be unregistered
+        for sock in (ours, *self._signals, *(w.channel for w in self._workers.values())):
+            sock.close()
+        worker.run(self._setup._replace(slot=self._counters.slot(slot)), theirs)
 
     def _on_report(self, process: WorkerProcess) -> None:
         try:
@@ -223,6 +225,7 @@ class Supervisor:
         if len(self._free_slots) < self._pool.workers:
             self._log.warn("Reload refused: too many workers of earlier reloads are still draining")
             return
+        self._log.reopen()
         try:
             K = self._setup.pipe.K if self._pool.read_key is None else self._pool.read_key()
         except OperatorError as error:
@@ -317,8 +320,7 @@ class Supervisor:
     def _close_listener(self) -> None:
         if self._listening:
             self._listening = False
-            self._pool.on_listener_closed()
-            self._setup.listener.close()
+            self._pool.close_listener()
 
 
 def _describe_status(status: int) -> str:

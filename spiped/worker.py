@@ -24,6 +24,7 @@ from spiped.net.reactor import READ, Reactor, Timer
 from spiped.net.sockets import CONNECTION_ERRORS, peer_name
 from spiped.observe.counters import Counters, Field, Slot
 from spiped.observe.log import Log
+from spiped.process import unblock_signals
 
 ACCEPTS_PER_TURN = 16  # so that a burst of strangers does not hold up what is going on
 ACCEPT_PAUSE = 0.1  # seconds without accepting when the system has run out of something
@@ -51,6 +52,7 @@ def run(setup: Setup, commands: socket.socket) -> None:
         signal.signal(number, signal.SIG_IGN)  # meant for the supervisor
     worker = Worker(setup, commands)
     signal.signal(signal.SIGTERM, lambda number, frame: worker.drain())
+    unblock_signals()
     worker.run()
 
 
@@ -174,7 +176,7 @@ class Worker:
         self._pending.discard(connection)
         self._slot.add(Field.ENDED + CAUSES.index(ending.cause), 1)
         self._setup.counters.release(self._slot)
-        message = f"connection from {connection.peer} ended: {ending.detail or ending.cause.value}"
+        message = f"connection from {connection.peer}: {ending}"
         if ending.cause in (Cause.CLEAN, Cause.SHUTDOWN):
             self._log.debug(f"{message} ({ending.sealed} bytes sealed, {ending.opened} opened)")
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import time
@@ -98,9 +97,8 @@ class Connector:
 
 
 def _failed(target: SocketAddress, error: OSError) -> Ending:
-    return Ending(Cause.CONNECT, f"could not connect to {target}: {describe(error)}")
+    return Ending(Cause.CONNECT, f"{target}: {describe(error)}")
 
 
 def _timed_out(target: SocketAddress) -> Ending:
-    timeout = os.strerror(errno.ETIMEDOUT)
-    return Ending(Cause.CONNECT_TIMEOUT, f"could not connect to {target}: {timeout}")
+    return Ending(Cause.CONNECT_TIMEOUT, str(target))

@@ -94,7 +94,7 @@ class Connection:
 
     def abort(self) -> None:
         """End it while it is not established yet."""
-        self._fail(Ending(Cause.SHUTDOWN, "shutting down"))
+        self._fail(Ending(Cause.SHUTDOWN))
 
     def _connect(self) -> None:
         self._connector = Connector(
@@ -161,21 +161,21 @@ class Connection:
         self._on_end(self, ending)
 
     def _on_timeout(self) -> None:
-        self._fail(Ending(Cause.HANDSHAKE_TIMEOUT, "handshake timed out"))
+        self._fail(Ending(Cause.HANDSHAKE_TIMEOUT))
 
     def _on_accepted_hangup(self, events: int) -> None:
         assert self._accepted is not None
-        self._check(self._accepted, "the client")
+        self._check(self._accepted, "client")
 
     def _on_target_hangup(self, events: int) -> None:
         assert self._target is not None
-        self._check(self._target, "the target")
+        self._check(self._target, "target")
 
     def _check(self, sock: socket.socket, who: str) -> None:
         self._machinery.reactor.unwatch(sock)
         status = take_error(sock)
         if status != 0:
-            self._fail(Ending(Cause.RESET, f"{who} went away: {os.strerror(status)}"))
+            self._fail(Ending(Cause.RESET, f"{who}: {os.strerror(status)}"))
 
     def _fail(self, ending: Ending) -> None:
         if self._timer is not None:

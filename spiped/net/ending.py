@@ -7,16 +7,16 @@ from typing import NamedTuple
 
 
 class Cause(enum.Enum):
-    """The value is the name that counters and messages use."""
+    """The value is for people; the name, in lower case, for counters."""
 
-    CLEAN = "clean"  # both directions came to their end
-    CONNECT = "connect"  # the target refused, or there is no way to it
-    CONNECT_TIMEOUT = "connect-timeout"
-    HANDSHAKE = "handshake"  # refused, or the peer went away during the handshake
-    HANDSHAKE_TIMEOUT = "handshake-timeout"
-    PACKET = "packet"  # bad tag, bad length, or an end inside a packet
-    RESET = "reset"  # an error on an established connection's socket
-    SHUTDOWN = "shutdown"  # ended by us
+    CLEAN = "ended"  # both directions came to their end
+    CONNECT = "could not connect"  # the target refused, or there is no way to it
+    CONNECT_TIMEOUT = "connecting timed out"
+    HANDSHAKE = "handshake failed"  # refused, or the peer went away during the handshake
+    HANDSHAKE_TIMEOUT = "handshake timed out"
+    PACKET = "bad packet"  # bad tag, bad length, or an end inside a packet
+    RESET = "connection lost"  # an error on a socket
+    SHUTDOWN = "shut down"  # ended by us
 
 
 class Ending(NamedTuple):
@@ -26,3 +26,6 @@ class Ending(NamedTuple):
     detail: str = ""
     sealed: int = 0
     opened: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.cause.value}: {self.detail}" if self.detail else self.cause.value

@@ -25,7 +25,7 @@ CAUSES = {
     lib.RELAY_BAD_LENGTH: (Cause.PACKET, "bad length"),
     lib.RELAY_TRUNCATED: (Cause.PACKET, "the stream ends inside a packet"),
     lib.RELAY_SOCKET_ERROR: (Cause.RESET, ""),
-    lib.RELAY_ABORTED: (Cause.SHUTDOWN, "shutting down"),
+    lib.RELAY_ABORTED: (Cause.SHUTDOWN, ""),
 }
 
 
@@ -79,6 +79,7 @@ class NativePlane:
 
     def close(self) -> None:
         lib.relay_set_free(self._set)
+        ffi.release(self._counters)
 
     def _run(self, timeout: float | None) -> None:
         """Relay until Python is needed, at most ``timeout`` seconds."""

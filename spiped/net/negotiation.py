@@ -58,9 +58,9 @@ class Negotiation:
         except BlockingIOError:
             return
         except HandshakeError as error:
-            self._fail(f"handshake failed: {error}")
+            self._fail(str(error))
         except OSError as error:
-            self._fail(f"connection lost during the handshake: {describe(error)}")
+            self._fail(describe(error))
         else:
             if not self._over and events != HANGUP:
                 self._progress()
@@ -68,7 +68,7 @@ class Negotiation:
     def _receive(self) -> None:
         data = self._sock.recv(self._handshake.wanted)
         if not data:
-            self._fail("connection closed by the peer during the handshake")
+            self._fail("the peer closed the connection")
             return
         known = self._handshake.peer_is_authentic
         self._handshake.receive(data)
@@ -97,7 +97,7 @@ class Negotiation:
         except BlockingIOError:
             pass
         except OSError as error:
-            self._fail(f"connection lost during the handshake: {describe(error)}")
+            self._fail(describe(error))
             return
         if self._handshake.computing:
             if not self._computing:

@@ -240,7 +240,7 @@ class RelayedConnection:
         self._timer = self._reactor.call_later(DRAIN_POLL, self._settle)
 
     def abort(self) -> None:
-        self._end(close_with_reset, Ending(Cause.SHUTDOWN, "shutting down"))
+        self._end(close_with_reset, Ending(Cause.SHUTDOWN))
 
     def _end(self, close: Callable[[socket.socket], None], ending: Ending) -> None:
         if self._timer is not None:

@@ -38,24 +38,48 @@ LINGER_RESET = struct.pack("ii", 1, 0)  # close() drops what was not sent and re
 LINGER_GRACEFUL = struct.pack("ii", 0, 0)  # close() sends the rest and a FIN
 
 
-def listen(address: SocketAddress) -> socket.socket:
+class Listener:
+    """A listening socket, and the file of it if it is a UNIX one."""
+
+    def __init__(self, sock: socket.socket, path: str | None) -> None:
+        self.sock = sock
+        self._path = path
+        self._made = None if path is None else os.lstat(path)
+
+    def close(self) -> None:
+        """Close the socket and remove its file, if it is still there, still ours, and we may."""
+        self.sock.close()
+        if self._path is not None and self._made is not None:
+            remove_if_same(self._path, self._made)
+        self._path = None
+
+
+def remove_if_same(path: str, made: os.stat_result) -> None:
+    """Remove a file, unless something else has taken its place or we may not."""
+    with suppress(OSError):
+        present = os.lstat(path)
+        if (present.st_dev, present.st_ino) == (made.st_dev, made.st_ino):
+            os.unlink(path)
+
+
+def listen(address: SocketAddress) -> Listener:
     """A listening socket at ``address``.  Raises OperatorError."""
     try:
-        listener = socket.socket(address.family, socket.SOCK_STREAM)
+        sock = socket.socket(address.family, socket.SOCK_STREAM)
     except OSError as error:
         raise OperatorError(f"Error creating socket: {describe(error)} ({address})") from error
     try:
+        sock.setblocking(False)
         if address.is_unix:
             _remove_stale(address.sockaddr)
         else:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address.sockaddr)
-        listener.listen(BACKLOG)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address.sockaddr)
+        sock.listen(BACKLOG)
+        return Listener(sock, address.sockaddr if address.is_unix else None)
     except OSError as error:
-        listener.close()
+        sock.close()
         raise OperatorError(f"Error binding socket: {describe(error)} ({address})") from error
-    listener.setblocking(False)
-    return listener
 
 
 def _remove_stale(path: str) -> None:

@@ -28,13 +28,25 @@ class FileSink:
     """A file, appended to; every line is one write, so that processes do not mix theirs."""
 
     def __init__(self, path: str) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
-        self._fd = os.open(path, flags, 0o640)
+        self._path = path
+        self._fd = _open(path)
+
+    def reopen(self) -> None:
+        """Go on with the file that has the name now, if there can be one: logs are rotated."""
+        with suppress(OSError):
+            fd = _open(self._path)
+            os.dup2(fd, self._fd, inheritable=False)
+            os.close(fd)
 
     def write(self, line: str) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         with suppress(OSError):  # the disk is full
             os.write(self._fd, f"{stamp} {line}\n".encode(errors="surrogateescape"))
+
+
+def _open(path: str) -> int:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+    return os.open(path, flags, 0o640)
 
 
 class SyslogSink:
@@ -62,6 +74,11 @@ class Log:
         self._budget = float(BURST)
         self._budget_at = time.monotonic()
         self._suppressed = 0
+
+    def reopen(self) -> None:
+        """Open a log file anew; of other sinks there is nothing to reopen."""
+        if isinstance(self.sink, FileSink):
+            self.sink.reopen()
 
     def warn(self, message: str) -> None:
         """Something that the operator should know."""
