@@ -30,6 +30,10 @@
 
 #define EVENTS_PER_TURN 256
 
+/* Events that are not of a relay; no relay has these addresses. */
+#define TAG_CONTROL 0
+#define TAG_LISTENER 2
+
 /* How often we look whether a peer has acknowledged the rest; there is no event for it. */
 #define DRAIN_POLL_MS 10
 
@@ -84,6 +88,7 @@ struct relay {
 
 struct relay_set {
 	int epoll;
+	int acceptable;			/* the listener had an event in the last turn */
 	uint64_t drain_ms;
 	uint64_t *total[2];		/* payload bytes by flow */
 	struct link idle;		/* waiting for events */
@@ -499,7 +504,8 @@ take_event(struct relay_set *set, struct relay *relay, int side, uint32_t events
 
 /*
  * Wait at most wait_ms, and serve what is ready.  Returns 1 if the caller is
- * wanted: the control descriptor is readable, or a signal has arrived.
+ * wanted: the control descriptor or the listener is readable, or a signal has
+ * arrived.
  */
 static int
 turn(struct relay_set *set, int wait_ms)
@@ -508,13 +514,16 @@ turn(struct relay_set *set, int wait_ms)
 	int count = epoll_wait(set->epoll, events, EVENTS_PER_TURN, wait_ms);
 	int wanted = count < 0;
 
+	set->acceptable = 0;
 	/* All events are taken before any relay is served, so that none can be of one that has
 	 * ended in the meantime. */
 	for (int i = 0; i < count; i++) {
 		uintptr_t tagged = (uintptr_t)events[i].data.u64;
 
-		if (tagged == 0)
+		if (tagged == TAG_CONTROL)
 			wanted = 1;
+		else if (tagged == TAG_LISTENER)
+			wanted = set->acceptable = 1;
 		else
 			take_event(set, (struct relay *)(tagged & ~(uintptr_t)1),
 			    (int)(tagged & 1), events[i].events);
@@ -527,7 +536,8 @@ turn(struct relay_set *set, int wait_ms)
 }
 
 size_t
-relay_run(struct relay_set *set, int64_t timeout_ms, struct relay_ended *ended, size_t room)
+relay_run(struct relay_set *set, int64_t timeout_ms, int *acceptable,
+    struct relay_ended *ended, size_t room)
 {
 	uint64_t deadline = timeout_ms > 0 ? now_ms() + (uint64_t)timeout_ms : 0;
 	size_t count = 0;
@@ -553,6 +563,7 @@ relay_run(struct relay_set *set, int64_t timeout_ms, struct relay_ended *ended, 
 			break;
 	}
 
+	*acceptable = set->acceptable;
 	while (count < room && !list_empty(&set->ended)) {
 		struct relay *relay = list_first(&set->ended);
 
@@ -580,7 +591,7 @@ relay_supported(void)
 struct relay_set *
 relay_set_new(int control, uint64_t drain_ms, uint64_t *sealed, uint64_t *opened)
 {
-	struct epoll_event event = { .events = EPOLLIN, .data.u64 = 0 };
+	struct epoll_event event = { .events = EPOLLIN, .data.u64 = TAG_CONTROL };
 	struct relay_set *set = malloc(sizeof(*set));
 	int saved;
 
@@ -604,6 +615,30 @@ relay_set_new(int control, uint64_t drain_ms, uint64_t *sealed, uint64_t *opened
 	list_init(&set->draining);
 	list_init(&set->ended);
 	return set;
+}
+
+int
+relay_watch_listener(struct relay_set *set, int listener)
+{
+	struct epoll_event event = {
+		.events = EPOLLIN | EPOLLEXCLUSIVE,
+		.data.u64 = TAG_LISTENER,
+	};
+
+	return epoll_ctl(set->epoll, EPOLL_CTL_ADD, listener, &event) == 0 ? 0 : errno;
+}
+
+void
+relay_unwatch_listener(struct relay_set *set, int listener)
+{
+	epoll_ctl(set->epoll, EPOLL_CTL_DEL, listener, NULL);
+}
+
+void
+relay_yield_listener(struct relay_set *set, int listener)
+{
+	relay_unwatch_listener(set, listener);
+	relay_watch_listener(set, listener);
 }
 
 void
@@ -697,6 +732,27 @@ relay_set_free(struct relay_set *set)
 }
 
 int
+relay_watch_listener(struct relay_set *set, int listener)
+{
+	(void)set, (void)listener;
+	abort();
+}
+
+void
+relay_unwatch_listener(struct relay_set *set, int listener)
+{
+	(void)set, (void)listener;
+	abort();
+}
+
+void
+relay_yield_listener(struct relay_set *set, int listener)
+{
+	(void)set, (void)listener;
+	abort();
+}
+
+int
 relay_adopt(struct relay_set *set, uint64_t id, int plain, int crypt,
     const uint8_t E_seal[32], const uint8_t H_seal[32],
     const uint8_t E_open[32], const uint8_t H_open[32])
@@ -707,9 +763,10 @@ relay_adopt(struct relay_set *set, uint64_t id, int plain, int crypt,
 }
 
 size_t
-relay_run(struct relay_set *set, int64_t timeout_ms, struct relay_ended *ended, size_t room)
+relay_run(struct relay_set *set, int64_t timeout_ms, int *acceptable,
+    struct relay_ended *ended, size_t room)
 {
-	(void)set, (void)timeout_ms, (void)ended, (void)room;
+	(void)set, (void)timeout_ms, (void)acceptable, (void)ended, (void)room;
 	abort();
 }
 

@@ -62,6 +62,21 @@ struct relay_set *relay_set_new(int control, uint64_t drain_ms, uint64_t *sealed
 void relay_set_free(struct relay_set *set);
 
 /*
+ * Watch a listening socket that other processes watch as well: of all that
+ * wait, one is woken for a connection.  Returns 0 or an errno value.
+ */
+int relay_watch_listener(struct relay_set *set, int listener);
+
+/* Stop watching it. */
+void relay_unwatch_listener(struct relay_set *set, int listener);
+
+/*
+ * Go to the end of the queue of those that wait: the system would else wake the
+ * same process for every connection for as long as it is idle.
+ */
+void relay_yield_listener(struct relay_set *set, int listener);
+
+/*
  * Take over a connection: two non-blocking stream sockets, on which SO_LINGER
  * is set so that closing them resets, and the keys of the direction that is
  * sealed and of the one that is opened, which are copied.  Returns 0; or an
@@ -73,12 +88,14 @@ int relay_adopt(struct relay_set *set, uint64_t id, int plain, int crypt,
     const uint8_t E_open[32], const uint8_t H_open[32]);
 
 /*
- * Relay, until the control descriptor is readable, a connection has ended, a
+ * Relay, until the control descriptor is readable, there is a connection to be
+ * accepted (then *acceptable is set to 1, else to 0), a connection has ended, a
  * signal has arrived, or timeout_ms have passed (negative: no limit; 0: one
  * turn).  Writes at most `room` (> 0) ended connections to *ended and returns
  * their number; others follow at the next call.  Their sockets are closed.
  */
-size_t relay_run(struct relay_set *set, int64_t timeout_ms, struct relay_ended *ended, size_t room);
+size_t relay_run(struct relay_set *set, int64_t timeout_ms, int *acceptable,
+    struct relay_ended *ended, size_t room);
 
 /* Reset every connection; relay_run() will report them. */
 void relay_abort_all(struct relay_set *set);

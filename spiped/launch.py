@@ -127,6 +127,7 @@ class Launch:
             listener=self._listener.sock,
             pipe=pipe,
             crypto=self._crypto,
+            workers=workers,
             limit=options.connections,
             counters=counters,
             slot=counters.slot(0),
@@ -135,7 +136,6 @@ class Launch:
         )
         key_file = options.pipe.key_file
         pool = Pool(
-            workers=workers,
             setup=setup,
             target=options.pipe.target,
             resolve_interval=options.resolve_interval,

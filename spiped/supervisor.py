@@ -35,7 +35,6 @@ KILL_AFTER = 2.0  # seconds that workers have to stop when they are told to
 class Pool(NamedTuple):
     """What the supervisor runs: ``setup`` without the parts that differ from worker to worker."""
 
-    workers: int
     setup: Setup
     target: str  # as the operator wrote it
     resolve_interval: float  # seconds; infinite: never
@@ -151,7 +150,7 @@ class Supervisor:
             return
         process.ready = True
         present = [w for w in self._workers.values() if w.generation == self._generation]
-        if len(present) < self._pool.workers or not all(w.ready for w in present):
+        if len(present) < self._setup.workers or not all(w.ready for w in present):
             return
         for old in self._workers.values():
             if old.generation != self._generation and not old.leaving:
@@ -210,7 +209,7 @@ class Supervisor:
         if not self._listening:
             return
         present = sum(w.generation == self._generation for w in self._workers.values())
-        for _ in range(self._pool.workers - present):
+        for _ in range(self._setup.workers - present):
             self._spawn()
 
     # Reload
@@ -222,7 +221,7 @@ class Supervisor:
 
     def _reload(self) -> None:
         """Start a generation with the key and target of now; a mistake leaves all as it is."""
-        if len(self._free_slots) < self._pool.workers:
+        if len(self._free_slots) < self._setup.workers:
             self._log.warn("Reload refused: too many workers of earlier reloads are still draining")
             return
         self._log.reopen()

@@ -28,6 +28,7 @@ from spiped.process import unblock_signals
 
 ACCEPTS_PER_TURN = 16  # so that a burst of strangers does not hold up what is going on
 ACCEPT_PAUSE = 0.1  # seconds without accepting when the system has run out of something
+SHARE_PAUSE = 0.002  # seconds that the other workers have to take what is beyond our share
 LIMIT_RECHECK = 1.0  # seconds; a connection of another worker may have ended
 
 CAUSES = list(Cause)
@@ -39,6 +40,7 @@ class Setup(NamedTuple):
     listener: socket.socket
     pipe: Pipe
     crypto: Backend
+    workers: int  # how many share the socket
     limit: int  # -n, over all workers; 0: none
     counters: Counters
     slot: Slot
@@ -80,7 +82,7 @@ class Worker:
         self._signals = (wakeup, signalled)
         self._reactor.watch(wakeup, READ, lambda events: _drop(wakeup))
         self._reactor.watch(commands, READ, self._on_command)
-        self._reactor.watch(setup.listener, READ, self._on_acceptable)
+        plane.watch_listener(setup.listener, self._on_acceptable)
 
     def run(self) -> None:
         """Tell the supervisor that we are there, and work until drained or stopped."""
@@ -94,7 +96,7 @@ class Worker:
         self._stopping = True
         self._resume()
         if self._listener is not None:
-            self._reactor.unwatch(self._listener)
+            self._machinery.plane.unwatch_listener(self._listener)
             self._listener.close()
             self._listener = None
         self._leave_if_done()
@@ -112,9 +114,14 @@ class Worker:
 
     # Accepting
 
-    def _on_acceptable(self, events: int) -> None:
+    def _on_acceptable(self) -> None:
+        """Accept a bounded number; with more than our share, leave the next to the others."""
         for _ in range(ACCEPTS_PER_TURN):
             if self._listener is None or self._pause is not None or not self._accept():
+                return
+            total = self._setup.counters.total(Field.ACTIVE)
+            if self._slot[Field.ACTIVE] * self._setup.workers > total:
+                self._pause_accepting(SHARE_PAUSE)
                 return
 
     def _accept(self) -> bool:
@@ -155,7 +162,7 @@ class Worker:
 
     def _pause_accepting(self, delay: float) -> None:
         assert self._listener is not None
-        self._reactor.unwatch(self._listener)
+        self._machinery.plane.unwatch_listener(self._listener)
         self._pause = self._reactor.call_later(delay, self._resume)
 
     def _resume(self) -> None:
@@ -164,7 +171,7 @@ class Worker:
             self._pause.cancel()
             self._pause = None
             if self._listener is not None:
-                self._reactor.watch(self._listener, READ, self._on_acceptable)
+                self._machinery.plane.watch_listener(self._listener, self._on_acceptable)
 
     # Connections
 

@@ -47,6 +47,9 @@ class NativePlane:
         self._ended = ffi.new("struct relay_ended[]", ENDED_AT_ONCE)
         self._callbacks: dict[int, Callable[[Ending], None]] = {}
         self._next_id = 0
+        self._acceptable = ffi.new("int *")
+        self._listener: socket.socket | None = None
+        self._on_acceptable: Callable[[], None] = _nothing
         reactor.wait = self._run
 
     def adopt(
@@ -72,6 +75,18 @@ class NativePlane:
         crypt.detach()
         self._callbacks[self._next_id] = on_end
 
+    def watch_listener(self, listener: socket.socket, callback: Callable[[], None]) -> None:
+        error = lib.relay_watch_listener(self._set, listener.fileno())
+        if error != 0:
+            raise OSError(error, os.strerror(error))
+        self._listener = listener
+        self._on_acceptable = callback
+
+    def unwatch_listener(self, listener: socket.socket) -> None:
+        if self._listener is not None:
+            lib.relay_unwatch_listener(self._set, listener.fileno())
+            self._listener = None
+
     def abort_all(self) -> None:
         lib.relay_abort_all(self._set)
         while self._callbacks:
@@ -84,10 +99,18 @@ class NativePlane:
     def _run(self, timeout: float | None) -> None:
         """Relay until Python is needed, at most ``timeout`` seconds."""
         limit = -1 if timeout is None else min(math.ceil(timeout * 1000), 2**31)
-        count = lib.relay_run(self._set, limit, self._ended, ENDED_AT_ONCE)
+        count = lib.relay_run(self._set, limit, self._acceptable, self._ended, ENDED_AT_ONCE)
         for ended in self._ended[0:count]:
             cause, detail = CAUSES[ended.cause]
             if ended.error != 0:
                 detail = os.strerror(ended.error)
             on_end = self._callbacks.pop(ended.id)
             on_end(Ending(cause, detail, ended.sealed, ended.opened))
+        if self._acceptable[0] and self._listener is not None:
+            self._on_acceptable()
+            if self._listener is not None:  # the callback may have had enough
+                lib.relay_yield_listener(self._set, self._listener.fileno())
+
+
+def _nothing() -> None:
+    """No listener is watched."""

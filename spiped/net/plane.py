@@ -30,6 +30,16 @@ class Plane(Protocol):
         ``keys`` are copied: the caller erases its own.  ``on_end`` is never called from within.
         """
 
+    def watch_listener(self, listener: socket.socket, callback: Callable[[], None]) -> None:
+        """Call back when there is a connection to be accepted.
+
+        Other processes may watch the same socket: as far as the system can do that, one of them is
+        called for a connection, in turn.
+        """
+
+    def unwatch_listener(self, listener: socket.socket) -> None:
+        """Stop that; the socket has not been closed yet."""
+
     def abort_all(self) -> None:
         """Reset every connection; their ``on_end`` is called with `Cause.SHUTDOWN`."""
 

@@ -286,6 +286,12 @@ class PortablePlane:
         open_ = Relay(crypt, plain, Opener(self._crypto, *peers), self._slot)
         self._connections.add(RelayedConnection(self, seal, open_, on_end))
 
+    def watch_listener(self, listener: socket.socket, callback: Callable[[], None]) -> None:
+        self.reactor.watch(listener, READ, lambda events: callback())
+
+    def unwatch_listener(self, listener: socket.socket) -> None:
+        self.reactor.unwatch(listener)
+
     def forget(self, connection: RelayedConnection) -> None:
         """A connection has ended."""
         self._connections.discard(connection)
