@@ -13,7 +13,7 @@ LIBDIR ?= $(PREFIX)/lib/spiped
 SOURCES := setup.py pyproject.toml spiped/__init__.py $(wildcard _native/*.* _native/*/*.*)
 PYTHON_FILES := setup.py _native spiped tests bench
 
-.PHONY: all build demo test check sanitize fuzz install clean
+.PHONY: all build demo test check bench bench-quick sanitize fuzz install clean
 
 all: build
 
@@ -36,6 +36,10 @@ $(VENV)/checkers: $(VENV)/ready
 	$(BIN)/pip install -q 'ruff>=0.6' 'mypy>=1.11' types-psutil types-cffi
 	touch $@
 
+$(VENV)/bench-tools: $(VENV)/ready
+	$(BIN)/pip install -q 'psutil>=5.9' 'rich>=13' 'matplotlib>=3.8'
+	touch $@
+
 demo: build
 	$(BIN)/python -m bench.demo
 
@@ -46,9 +50,17 @@ check: build $(VENV)/checkers
 	$(BIN)/ruff check $(PYTHON_FILES)
 	$(BIN)/ruff format --check $(PYTHON_FILES)
 	$(BIN)/mypy
-	for source in $$(find _native -name '*.c'); do \
+	for source in $$(find _native bench -name '*.c'); do \
 	    $(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -I_native -c $$source -o /dev/null || exit 1; \
 	done
+
+# The relay beside everything that people use instead; the report goes to bench/results/.
+# BENCH_ARGS: see `python -m bench --help`.
+bench: build $(VENV)/bench-tools
+	$(BIN)/python -m bench $(BENCH_ARGS)
+
+bench-quick: build $(VENV)/bench-tools
+	$(BIN)/python -m bench --quick $(BENCH_ARGS)
 
 # The tests of the extension and of everything on top of it, under AddressSanitizer and UBSan.
 sanitize: build

@@ -18,7 +18,7 @@ HEADERS = [
     "hmac_sha256.h",
     "packet.h",
     "modexp/modexp.h",
-    "relay.h",
+    "plane.h",
 ]
 
 # relative to the project, as setuptools wants them

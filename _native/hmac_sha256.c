@@ -8,7 +8,7 @@
  *
  * Messages are taken in groups, each of which goes through all three steps
  * before the next one begins: wide enough for every kernel's lanes, small
- * enough to stay on the stack and in the first-level cache.
+ * enough to stay on the stack.
  */
 
 #include <string.h>
@@ -17,8 +17,6 @@
 #include "hmac_sha256.h"
 #include "sha256/sha256.h"
 #include "wipe.h"
-
-#define GROUP 16			/* the lanes of the widest kernel */
 
 static size_t
 smaller(size_t a, size_t b)
@@ -39,10 +37,10 @@ authenticate(const struct hmac_sha256_key *key, uint64_t number, size_t number_s
 	const size_t rest = length - in_place;
 	const size_t tail = rest + number_size;
 	const size_t size = sha256_final_size(tail);
-	const size_t width = smaller(count, GROUP);
-	uint32_t states[GROUP][8];
-	uint8_t last[GROUP * 2 * SHA256_BLOCK];
-	uint8_t outer[GROUP][SHA256_BLOCK];
+	const size_t width = smaller(count, SHA256_GROUP);
+	uint32_t states[SHA256_GROUP][8];
+	uint8_t last[SHA256_GROUP * 2 * SHA256_BLOCK];
+	uint8_t outer[SHA256_GROUP][SHA256_BLOCK];
 
 	/* What is the same for all messages of the call. */
 	memset(last, 0, width * size);
@@ -53,7 +51,7 @@ authenticate(const struct hmac_sha256_key *key, uint64_t number, size_t number_s
 	}
 
 	while (count > 0) {
-		const size_t n = smaller(count, GROUP);
+		const size_t n = smaller(count, SHA256_GROUP);
 
 		for (size_t i = 0; i < n; i++)
 			memcpy(states[i], key->inner, sizeof(states[i]));
@@ -85,6 +83,7 @@ authenticate(const struct hmac_sha256_key *key, uint64_t number, size_t number_s
 	wipe(states, width * sizeof(states[0]));
 	wipe(last, width * size);
 	wipe(outer, width * sizeof(outer[0]));
+	wipe_stack();
 }
 
 void
@@ -128,5 +127,4 @@ hmac_sha256(const uint8_t *secret, size_t secret_length,
 	hmac_sha256_key_init(&key, secret, secret_length);
 	authenticate(&key, 0, 0, data, 0, length, 1, tag, 0);
 	wipe(&key, sizeof(key));
-	wipe_stack();
 }

@@ -2,8 +2,8 @@
  * Packets, sealed and opened a few at a time.
  *
  * Ciphers and hashes both want many packets at once, and the second of the two wants to find the
- * packets still in the nearest cache: so a batch goes through both in groups of GROUP packets.
- * Data is touched by the cipher and by the hash once each, and nowhere else.
+ * packets still in a near cache: so a batch goes through both in groups, of the size that the hash
+ * likes best.  Data is touched by the cipher and by the hash once each, and nowhere else.
  */
 
 #include <string.h>
@@ -11,9 +11,10 @@
 #include "bytes.h"
 #include "packet.h"
 #include "secret.h"
+#include "sha256/sha256.h"
 #include "wipe.h"
 
-#define GROUP 16
+#define GROUP SHA256_GROUP
 #define TRAILER (PACKET_CIPHERTEXT - MESSAGE_MAX)	/* be32(length) */
 #define TRAILER_BLOCK (MESSAGE_MAX / 16)		/* the counter block that encrypts it */
 #define TAG (PACKET_BYTES - PACKET_CIPHERTEXT)
@@ -83,6 +84,7 @@ packet_seal_many(const struct packet_key *key, uint64_t number,
 		number += count;
 		sealed += count;
 	}
+	wipe_stack();
 	return sealed;
 }
 
@@ -99,7 +101,7 @@ verify(const struct packet_key *key, uint64_t number, const uint8_t *packets, si
 	    packets + good * PACKET_BYTES + PACKET_CIPHERTEXT, TAG))
 		good++;
 	/* The tag that a forged packet should have had is nobody's business. */
-	wipe(tags, sizeof(tags));
+	wipe(tags, count * sizeof(tags[0]));
 	return good;
 }
 
@@ -138,9 +140,11 @@ int
 packet_open_many(const struct packet_key *key, uint64_t number,
     const uint8_t *packets, size_t count, uint8_t *plaintext, size_t *length, size_t *opened)
 {
+	int status = PACKET_OK;
+
 	*length = 0;
 	*opened = 0;
-	while (*opened < count) {
+	while (status == PACKET_OK && *opened < count) {
 		const uint8_t *group = packets + *opened * PACKET_BYTES;
 		size_t size = count - *opened < GROUP ? count - *opened : GROUP;
 		size_t good = verify(key, number + *opened, group, size);
@@ -148,9 +152,10 @@ packet_open_many(const struct packet_key *key, uint64_t number,
 
 		*opened += done;
 		if (done < good)
-			return PACKET_BAD_LENGTH;
-		if (good < size)
-			return PACKET_BAD_TAG;
+			status = PACKET_BAD_LENGTH;
+		else if (good < size)
+			status = PACKET_BAD_TAG;
 	}
-	return PACKET_OK;
+	wipe_stack();
+	return status;
 }

@@ -1,5 +1,6 @@
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/prctl.h>
@@ -20,12 +21,18 @@ random_fill(uint8_t *buffer, size_t length)
 int
 equal_in_constant_time(const uint8_t *a, const uint8_t *b, size_t length)
 {
-	uint32_t difference = 0;
+	uint64_t difference = 0, x, y;
+	size_t i = 0;
 
-	for (size_t i = 0; i < length; i++)
-		difference |= a[i] ^ b[i];
-	/* 0 becomes 1 and 1..255 become 0, without a branch */
-	return (int)((difference - 1) >> 31);
+	for (; length - i >= sizeof(x); i += sizeof(x)) {
+		memcpy(&x, a + i, sizeof(x));
+		memcpy(&y, b + i, sizeof(y));
+		difference |= x ^ y;
+	}
+	for (; i < length; i++)
+		difference |= (uint64_t)(a[i] ^ b[i]);
+	/* d | -d has its highest bit clear for 0 alone */
+	return (int)(1 ^ (difference | -difference) >> 63);
 }
 
 void

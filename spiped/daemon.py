@@ -166,9 +166,14 @@ def forbid_core_dumps(crypto: Backend) -> None:
 
 
 def keep_streams_open() -> None:
-    """If a standard stream is closed, connect it to nothing, so that no socket takes its number."""
+    """If a standard stream is closed, connect it to nothing, so that no socket takes its number.
+
+    `sys.stdin` stays None, so that a key that is to come from there is missing, and not empty.
+    """
     for fd in (0, 1, 2):
         try:
             fcntl.fcntl(fd, fcntl.F_GETFD)
         except OSError:  # EBADF
             os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)

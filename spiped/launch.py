@@ -18,7 +18,7 @@ from spiped.crypto import Backend, select
 from spiped.errors import LookupFailed, OperatorError, describe
 from spiped.key import read_key
 from spiped.net.address import resolve
-from spiped.net.connection import Pipe
+from spiped.net.pipe import Pipe
 from spiped.net.sockets import Listener, listen
 from spiped.observe.counters import Counters
 from spiped.observe.log import FileSink, Log, SyslogSink
@@ -106,7 +106,7 @@ class Launch:
                 time.sleep(RESOLVE_RETRY)
         role = Role.S if options.decrypt else Role.C
         pipe = make_pipe(options.pipe, role, self._crypto, targets, bind, self._log)
-        self._listener = listen(source)
+        self._listener = listen(source, options.pipe.keepalive)
         return pipe
 
     def _go_to_background(self) -> None:

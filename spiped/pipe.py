@@ -123,15 +123,15 @@ class Session:
         plain, outer = socket.socketpair()
         wakeup, waker = socket.socketpair()
         plain.setblocking(False)
+        self._plain = plain
         self._reactor = Reactor()
         self._plane = make_plane(self._reactor, crypto, Slot(), pipe.timeout)
         self._copiers = Copiers(outer, waker)
         self._ending: Ending | None = None
         self._established = False
         self._connection = Connection(
-            Machinery(self._reactor, self._plane, crypto),
+            Machinery(self._reactor, self._plane),
             pipe,
-            plain,
             "standard input",
             self._on_established,
             self._on_end,
@@ -142,9 +142,8 @@ class Session:
     def run(self) -> str | None:
         """Run to the end; returns what to say about it if it was not a good one."""
         self._copiers.start()
-        self._connection.start()
-        if self._ending is None:
-            self._reactor.run()
+        self._connection.start(self._plain)
+        self._reactor.run()
         assert self._ending is not None
         self._plane.close()
         if self._established and self._copiers.failure is None:

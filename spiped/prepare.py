@@ -6,7 +6,7 @@ from spiped.config import PipeOptions
 from spiped.crypto import Backend
 from spiped.key import read_key
 from spiped.net.address import SocketAddress, resolve
-from spiped.net.connection import Pipe
+from spiped.net.pipe import Pipe
 from spiped.observe.log import Log
 from spiped.proto.handshake import Role
 

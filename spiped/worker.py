@@ -17,11 +17,12 @@ from spiped.crypto import Backend
 from spiped.daemon import detach_streams
 from spiped.errors import describe
 from spiped.net.address import SocketAddress
-from spiped.net.connection import Connection, Machinery, Pipe
+from spiped.net.connection import Connection, Machinery
 from spiped.net.ending import Cause, Ending
+from spiped.net.pipe import Pipe
 from spiped.net.plane import make_plane
 from spiped.net.reactor import READ, Reactor, Timer
-from spiped.net.sockets import CONNECTION_ERRORS, peer_name
+from spiped.net.sockets import CONNECTION_ERRORS, accept, peer_name
 from spiped.observe.counters import Counters, Field, Slot
 from spiped.observe.log import Log
 from spiped.process import unblock_signals
@@ -68,7 +69,7 @@ class Worker:
         self._log = setup.log
         self._reactor = Reactor()
         plane = make_plane(self._reactor, setup.crypto, setup.slot, setup.pipe.timeout)
-        self._machinery = Machinery(self._reactor, plane, setup.crypto)
+        self._machinery = Machinery(self._reactor, plane)
         self._pending: set[Connection] = set()  # not established yet
         self._pause: Timer | None = None
         self._at_limit = False
@@ -134,7 +135,7 @@ class Worker:
             self._pause_accepting(LIMIT_RECHECK)
             return False
         try:
-            accepted, _ = self._listener.accept()
+            accepted, address = accept(self._listener, self._setup.pipe.keepalive)
         except OSError as error:
             self._setup.counters.release(self._slot)
             if isinstance(error, BlockingIOError):
@@ -146,18 +147,16 @@ class Worker:
             return True
         if active == limit:
             self._log.warn(f"Maximum number of connections ({limit}) reached")
-        accepted.setblocking(False)
         self._slot.add(Field.ACCEPTED, 1)
         connection = Connection(
             self._machinery,
             self._setup.pipe,
-            accepted,
-            peer_name(accepted),
+            peer_name(accepted.family, address),
             self._on_established,
             self._on_end,
         )
         self._pending.add(connection)
-        connection.start()
+        connection.start(accepted)
         return True
 
     def _pause_accepting(self, delay: float) -> None:

@@ -8,6 +8,8 @@ import os
 import pytest
 
 from spiped.crypto import Backend
+from tests.daemons import Stage
+from tests.daemons import stage as stage
 
 
 def backends() -> list[str]:
@@ -23,3 +25,10 @@ def crypto(request: pytest.FixtureRequest) -> Backend:
     if request.param == "native":
         assert module.select_kernels() == []
     return module
+
+
+@pytest.fixture(params=backends())
+def backend(request: pytest.FixtureRequest, stage: Stage) -> str:
+    """Each back end, for our programs on the stage."""
+    stage.env["SPIPED_BACKEND"] = request.param
+    return request.param

@@ -37,8 +37,8 @@ cpu_features(void)
 		return found;
 	if (b & (1u << 29))
 		found |= CPU_SHANI;
-	if ((b & (1u << 8)) && (b & (1u << 19)))
-		found |= CPU_MULX_ADX;
+	if (b & (1u << 8))
+		found |= CPU_MULX;
 	if ((saved & XCR0_AVX) == XCR0_AVX) {
 		if (b & (1u << 5))
 			found |= CPU_AVX2;

@@ -12,7 +12,7 @@ enum cpu_feature {
 	CPU_VAES = 1u << 4,
 	CPU_AVX512 = 1u << 5,		/* F, BW, VL, DQ, and the state is saved */
 	CPU_IFMA = 1u << 6,		/* AVX-512 IFMA, implies CPU_AVX512 */
-	CPU_MULX_ADX = 1u << 7,
+	CPU_MULX = 1u << 7,		/* BMI2 */
 	CPU_ARM_AES = 1u << 8,
 	CPU_ARM_SHA2 = 1u << 9
 };

@@ -11,11 +11,12 @@
 #define CPU_X86_64 1
 #define TARGET_AESNI __attribute__((target("sse4.1,ssse3,aes")))
 #define TARGET_SHANI __attribute__((target("sse4.1,ssse3,sha")))
+#define TARGET_SHANI_AVX512 __attribute__((target("sha,avx512f,avx512bw,avx512vl")))
 #define TARGET_AVX2 __attribute__((target("avx2")))
 #define TARGET_VAES_AVX2 __attribute__((target("avx2,aes,vaes")))
 #define TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl")))
 #define TARGET_VAES_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,aes,vaes")))
-#define TARGET_MULX __attribute__((target("bmi2,adx")))
+#define TARGET_MULX __attribute__((target("bmi2")))
 #define TARGET_IFMA __attribute__((target("avx512f,avx512vl,avx512dq,avx512ifma")))
 #endif
 

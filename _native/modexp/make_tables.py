@@ -8,7 +8,7 @@ Run it in this directory after changing a radix or the comb in ``modexp_kernel.h
 from collections.abc import Iterable
 
 ROWS, TABLES, STEPS = 5, 4, 13
-COLUMNS = ROWS * TABLES * STEPS // ROWS  # of one row
+ROW_BITS = TABLES * STEPS
 
 # The kernels' digits: bits in one, and how many.
 WIDE, NARROW, IFMA = (61, 34), (28, 74), (52, 40)
@@ -55,41 +55,40 @@ def comb_finish(r: int) -> int:
     return pow(r, 1 - power, P)
 
 
-def block(values: Iterable[int], suffix: str, width: int, indent: str) -> str:
+def block(values: Iterable[int], width: int, indent: str) -> str:
     """Return initialisers, four to a line."""
-    numbers = [f"0x{value:0{width}x}{suffix}" for value in values]
+    numbers = [f"0x{value:0{width}x}" for value in values]
     lines = [", ".join(numbers[i : i + 4]) for i in range(0, len(numbers), 4)]
     return "".join(f"{indent}{line},\n" for line in lines)
 
 
 def words(n: int, indent: str = "\t") -> str:
-    return block(digits(n, 64, 32), "", 16, indent)
+    return block(digits(n, 64, 32), 16, indent)
 
 
-def array(declaration: str, body: str) -> str:
-    return f"const {declaration} = {{\n{body}}};\n"
+def array(declaration: str, body: str, align: int = 0) -> str:
+    alignment = f"_Alignas({align}) " if align else ""
+    return f"{alignment}const {declaration} = {{\n{body}}};\n"
 
 
 def columns(bits: int, count: int) -> str:
     """Return p + 1 and the constants for the kernels that sum up columns."""
     of_p = digits(P + 1, bits, count)
-    # The worst column of a product of two numbers, with one of them doubled where it is squared,
-    # and of the multiples of p, has to fit.
+    # What the largest column adds up to, of a product and of a multiple of p, has to fit.
     double = 128 if bits > 32 else 64
     largest = (1 << bits) - 1
     assert count * largest**2 + sum(of_p) * largest + (1 << (double - bits)) < 1 << double
     assert bits * count >= 2048 + 4
     width = double // 8
-    return array(
-        "limb group14_columns[COLUMNS]", block(of_p, "", width, "\t")
-    ) + constants("columns", bits * count)
+    body = block(of_p, width, "\t")
+    return array("limb group14_columns[COLUMNS]", body) + "\n" + constants("columns", bits * count)
 
 
 def constants(name: str, bits_of_r: int) -> str:
     r = 1 << bits_of_r
     members = [("one", r % P), ("r_squared", r * r % P), ("comb_finish", comb_finish(r))]
     body = "".join(f"\t.{member} = {{\n{words(n, chr(9) * 2)}\t}},\n" for member, n in members)
-    return "\n" + array(f"struct modexp_constants group14_constants_{name}", body)
+    return array(f"struct modexp_constants group14_constants_{name}", body)
 
 
 def comb() -> str:
@@ -97,24 +96,22 @@ def comb() -> str:
     for j in range(TABLES):
         tables += "\t{\n"
         for d in range(1 << ROWS):
-            exponent = sum((d >> i & 1) << (COLUMNS * i + STEPS * j) for i in range(ROWS))
+            exponent = sum((d >> i & 1) << (ROW_BITS * i + STEPS * j) for i in range(ROWS))
             tables += f"\t\t{{\n{words(pow(2, exponent, P), chr(9) * 3)}\t\t}},\n"
         tables += "\t},\n"
-    return array(
-        "_Alignas(64) uint64_t group14_comb[COMB_TABLES][COMB_ENTRIES][GROUP14_WORDS]", tables
-    ).replace("const _Alignas(64)", "_Alignas(64) const")
+    return array("uint64_t group14_comb[COMB_TABLES][COMB_ENTRIES][GROUP14_WORDS]", tables, 64)
 
 
 def main() -> None:
     print("/* Written by make_tables.py: RFC 3526's 2048-bit prime, and powers of 2 modulo it. */")
     print('\n#include "modexp_kernel.h"\n')
     print(array("uint64_t group14_p[GROUP14_WORDS]", words(P)))
-    print("#ifdef __SIZEOF_INT128__")
-    print(columns(*WIDE) + "#else")
-    print(columns(*NARROW) + "#endif\n")
-    print(array("uint64_t group14_digits52[ELEMENT_WORDS]",
-                block(digits(P + 1, *IFMA), "", 16, "\t")).replace("const", "_Alignas(64) const")
-          + constants("52", IFMA[0] * IFMA[1]))
+    print("#ifdef __SIZEOF_INT128__\n" + columns(*WIDE))
+    print("#else\n" + columns(*NARROW))
+    print("#endif\n")
+    body = block(digits(P + 1, *IFMA), 16, "\t")
+    print(array("uint64_t group14_digits52[ELEMENT_WORDS]", body, 64))
+    print(constants("52", IFMA[0] * IFMA[1]))
     print(comb(), end="")
 
 

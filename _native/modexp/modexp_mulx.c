@@ -5,7 +5,6 @@
 
 #include "../cpu/cpu.h"
 #include "../cpu/target.h"
-
 #include "modexp_kernel.h"
 
 /* Squarings are most of an exponentiation, and the loops a tenth of a squaring.  (Clang runs
@@ -17,12 +16,12 @@ enum { COLUMN_UNROLL = COLUMNS };
 #endif
 #include "modexp_columns.h"
 
-#ifdef CPU_X86_64
+#if defined(CPU_X86_64) && defined(__SIZEOF_INT128__)
 
 static int
 available(void)
 {
-	return (cpu_features() & CPU_MULX_ADX) != 0;
+	return (cpu_features() & CPU_MULX) != 0;
 }
 
 TARGET_MULX static void

@@ -58,6 +58,7 @@ const struct modexp_constants group14_constants_columns = {
 		0x2bfa064a90b74541, 0x2984b67ba61cf954, 0x41052682fa7feec7, 0x6a4c504c17274dc0,
 	},
 };
+
 #else
 const limb group14_columns[COLUMNS] = {
 	0x00000000, 0x00000000, 0x0caa6900, 0x08e5a8aa,
@@ -113,6 +114,7 @@ const struct modexp_constants group14_constants_columns = {
 		0x49811dc6433c5d46, 0xcad08fac29934236, 0xc55dfaab16a34715, 0xd6827ca301612c40,
 	},
 };
+
 #endif
 
 _Alignas(64) const uint64_t group14_digits52[ELEMENT_WORDS] = {

@@ -16,6 +16,10 @@
 /* digest = SHA-256(data). */
 void sha256(const uint8_t *data, size_t length, uint8_t digest[SHA256_BYTES]);
 
+/* A number of messages that every kernel takes without a remainder: batches are best cut into
+ * groups of this size. */
+#define SHA256_GROUP 48
+
 /* The initial chaining value H(0) (FIPS 180-4, 5.3.3). */
 extern const uint32_t sha256_initial[8];
 

@@ -29,6 +29,7 @@ struct sha256_kernel {
 
 #define SHA256_LANES_MAX 16
 
+extern const struct sha256_kernel sha256_shani_x3;
 extern const struct sha256_kernel sha256_shani_x2;
 extern const struct sha256_kernel sha256_shani;
 extern const struct sha256_kernel sha256_avx512_x16;

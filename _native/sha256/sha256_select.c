@@ -10,6 +10,7 @@
 /* The preferred one first: SHA instructions before lanes, because they serve a
  * lone message as well. */
 static const struct sha256_kernel *const kernels[] = {
+	&sha256_shani_x3,
 	&sha256_shani_x2,
 	&sha256_shani,
 	&sha256_avx512_x16,

@@ -3,8 +3,10 @@
  * SHA256MSG2).
  *
  * SHA256RNDS2 does two rounds, and the next one has to wait for its result: a
- * single message leaves the unit idle half of the time.  Two messages advanced
- * in turn fill it; more than two gain nothing.
+ * single message leaves the unit idle half of the time, two advanced in turn a
+ * fifth of it.  A third one pays where it fits into the registers: these
+ * instructions reach sixteen of them, but AVX-512 has another sixteen to keep
+ * schedules in.  A fourth gains nothing.
  */
 
 #include "../cpu/cpu.h"
@@ -97,75 +99,95 @@ advance_schedule(struct stream *s, size_t i)
 	}
 }
 
-/* Rounds i .. i + 3 of both streams, or of the one if other is NULL. */
+/* From here on a function that takes streams, a constant, works on s[0] .. s[streams - 1].  There
+ * are no loops over them, because compilers keep in registers what has a constant index early. */
+
+/* Rounds i .. i + 3. */
 STREAM_FUNCTION void
-four_rounds(struct stream *one, struct stream *other, size_t i)
+four_rounds(struct stream *s, size_t streams, size_t i)
 {
-	do_rounds(one, i);
-	if (other != NULL)
-		do_rounds(other, i);
-	advance_schedule(one, i);
-	if (other != NULL)
-		advance_schedule(other, i);
+	do_rounds(&s[0], i);
+	if (streams > 1)
+		do_rounds(&s[1], i);
+	if (streams > 2)
+		do_rounds(&s[2], i);
+	advance_schedule(&s[0], i);
+	if (streams > 1)
+		advance_schedule(&s[1], i);
+	if (streams > 2)
+		advance_schedule(&s[2], i);
 }
 
 STREAM_FUNCTION void
-sixteen_rounds(struct stream *one, struct stream *other, size_t i)
+sixteen_rounds(struct stream *s, size_t streams, size_t i)
 {
-	four_rounds(one, other, i);
-	four_rounds(one, other, i + 4);
-	four_rounds(one, other, i + 8);
-	four_rounds(one, other, i + 12);
+	four_rounds(s, streams, i);
+	four_rounds(s, streams, i + 4);
+	four_rounds(s, streams, i + 8);
+	four_rounds(s, streams, i + 12);
 }
 
+/* Absorb a block each, the first at p, the next one stride bytes behind it. */
 STREAM_FUNCTION void
-all_rounds(struct stream *one, struct stream *other)
+compress_block(struct stream *s, size_t streams, const uint8_t *p, size_t stride)
 {
-	sixteen_rounds(one, other, 0);
-	sixteen_rounds(one, other, 16);
-	sixteen_rounds(one, other, 32);
-	sixteen_rounds(one, other, 48);
+	begin_block(&s[0], p);
+	if (streams > 1)
+		begin_block(&s[1], p + stride);
+	if (streams > 2)
+		begin_block(&s[2], p + 2 * stride);
+	sixteen_rounds(s, streams, 0);
+	sixteen_rounds(s, streams, 16);
+	sixteen_rounds(s, streams, 32);
+	sixteen_rounds(s, streams, 48);
+	end_block(&s[0]);
+	if (streams > 1)
+		end_block(&s[1]);
+	if (streams > 2)
+		end_block(&s[2]);
 }
 
-static TARGET_SHANI void
-compress(uint32_t (*states)[8], const uint8_t *data, size_t stride, size_t blocks, size_t count)
+/* A kernel's compress(). */
+STREAM_FUNCTION void
+compress_streams(size_t streams, uint32_t (*states)[8], const uint8_t *data, size_t stride,
+    size_t blocks, size_t count)
 {
-	struct stream one;
+	struct stream s[3];
 
-	for (; count > 0; count--) {
-		load_state(&one, states[0]);
-		for (size_t i = 0; i < blocks; i++) {
-			begin_block(&one, data + SHA256_BLOCK * i);
-			all_rounds(&one, NULL);
-			end_block(&one);
-		}
-		store_state(&one, states[0]);
-		states += 1;
-		data += stride;
+	for (; count > 0; count -= streams) {
+		load_state(&s[0], states[0]);
+		if (streams > 1)
+			load_state(&s[1], states[1]);
+		if (streams > 2)
+			load_state(&s[2], states[2]);
+		for (size_t i = 0; i < blocks; i++)
+			compress_block(s, streams, data + SHA256_BLOCK * i, stride);
+		store_state(&s[0], states[0]);
+		if (streams > 1)
+			store_state(&s[1], states[1]);
+		if (streams > 2)
+			store_state(&s[2], states[2]);
+		states += streams;
+		data += streams * stride;
 	}
 }
 
 static TARGET_SHANI void
-compress_pairs(uint32_t (*states)[8], const uint8_t *data, size_t stride, size_t blocks,
-    size_t count)
+compress_1(uint32_t (*states)[8], const uint8_t *data, size_t stride, size_t blocks, size_t count)
 {
-	struct stream one, other;
+	compress_streams(1, states, data, stride, blocks, count);
+}
 
-	for (; count > 0; count -= 2) {
-		load_state(&one, states[0]);
-		load_state(&other, states[1]);
-		for (size_t i = 0; i < blocks; i++) {
-			begin_block(&one, data + SHA256_BLOCK * i);
-			begin_block(&other, data + stride + SHA256_BLOCK * i);
-			all_rounds(&one, &other);
-			end_block(&one);
-			end_block(&other);
-		}
-		store_state(&one, states[0]);
-		store_state(&other, states[1]);
-		states += 2;
-		data += 2 * stride;
-	}
+static TARGET_SHANI void
+compress_2(uint32_t (*states)[8], const uint8_t *data, size_t stride, size_t blocks, size_t count)
+{
+	compress_streams(2, states, data, stride, blocks, count);
+}
+
+static TARGET_SHANI_AVX512 void
+compress_3(uint32_t (*states)[8], const uint8_t *data, size_t stride, size_t blocks, size_t count)
+{
+	compress_streams(3, states, data, stride, blocks, count);
 }
 
 static int
@@ -176,24 +198,39 @@ available(void)
 	return (cpu_features() & needed) == needed;
 }
 
+static int
+available_with_avx512(void)
+{
+	return available() && (cpu_features() & CPU_AVX512) != 0;
+}
+
 const struct sha256_kernel sha256_shani = {
 	.kernel = { "shani", available },
 	.lanes = 1,
 	.least = 1,
-	.compress = compress,
+	.compress = compress_1,
 };
 
 const struct sha256_kernel sha256_shani_x2 = {
 	.kernel = { "shani-x2", available },
 	.lanes = 2,
 	.least = 2,
-	.compress = compress_pairs,
+	.compress = compress_2,
 	.remainder = &sha256_shani,
+};
+
+const struct sha256_kernel sha256_shani_x3 = {
+	.kernel = { "shani-x3", available_with_avx512 },
+	.lanes = 3,
+	.least = 3,
+	.compress = compress_3,
+	.remainder = &sha256_shani_x2,
 };
 
 #else
 
 const struct sha256_kernel sha256_shani = { .kernel = { "shani", NULL } };
 const struct sha256_kernel sha256_shani_x2 = { .kernel = { "shani-x2", NULL } };
+const struct sha256_kernel sha256_shani_x3 = { .kernel = { "shani-x3", NULL } };
 
 #endif

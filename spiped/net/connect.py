@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from spiped.errors import describe
 from spiped.net.address import SocketAddress
 from spiped.net.ending import Cause, Ending
+from spiped.net.pipe import Pipe
 from spiped.net.reactor import WRITE, Reactor, Timer
 from spiped.net.sockets import start_connect
 
@@ -27,16 +28,14 @@ class Connector:
     def __init__(
         self,
         reactor: Reactor,
-        targets: Sequence[SocketAddress],
-        bind: SocketAddress | None,
-        timeout: float,
+        pipe: Pipe,
         on_connected: Callable[[socket.socket], None],
         on_failed: Callable[[Ending], None],
     ) -> None:
         self._reactor = reactor
-        self._targets = list(targets)
-        self._bind = bind
-        self._deadline = time.monotonic() + timeout
+        self._pipe = pipe
+        self._targets = list(pipe.targets)
+        self._deadline = time.monotonic() + pipe.timeout
         self._on_connected = on_connected
         self._on_failed = on_failed
         self._sock: socket.socket | None = None
@@ -58,7 +57,7 @@ class Connector:
             self._on_failed(_timed_out(target))
             return
         try:
-            self._sock = start_connect(target, self._bind)
+            self._sock = start_connect(target, self._pipe.bind, self._pipe.keepalive)
         except BlockingIOError:  # a UNIX listener's backlog is full
             self._timer = self._reactor.call_later(min(BACKLOG_RETRY, left), self._try_next)
             return

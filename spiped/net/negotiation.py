@@ -1,53 +1,88 @@
-"""Running a handshake over a socket."""
+"""The portable data plane's handshake: the machine of `proto.handshake` on a socket."""
 
 from __future__ import annotations
 
 import os
 import socket
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from spiped.crypto import wipe
 from spiped.errors import HandshakeError, describe
 from spiped.net.ending import Cause, Ending
-from spiped.net.reactor import HANGUP, NOTHING, READ, WRITE, Reactor
-from spiped.net.sockets import take_error
-from spiped.proto.handshake import Handshake
+from spiped.net.pipe import Pipe
+from spiped.net.reactor import HANGUP, NOTHING, READ, WRITE
+from spiped.net.sockets import close_with_reset, take_error
+from spiped.proto.handshake import Handshake, Step, draw_secrets
 from spiped.proto.keys import SessionKeys
+
+if TYPE_CHECKING:
+    from spiped.net.relay import PortablePlane
 
 
 class Negotiation:
-    """Feeds a handshake from a socket and the socket from the handshake.
+    """A `Channel`: feeds a handshake from a socket and the socket from the handshake.
 
-    Reads no byte more than the handshake wants: what follows belongs to the data plane.  Calls
-    ``on_authentic`` when the peer has proved to hold the key, ``on_keys`` at the end, or
-    ``on_failed``.  The socket is the caller's, and is not watched any more once it is over.
+    Reads no byte more than the handshake wants: what follows belongs to the relay.
     """
 
     def __init__(
         self,
-        reactor: Reactor,
+        plane: PortablePlane,
         sock: socket.socket,
-        handshake: Handshake,
+        pipe: Pipe,
         on_authentic: Callable[[], None],
-        on_keys: Callable[[SessionKeys], None],
-        on_failed: Callable[[Ending], None],
+        on_ready: Callable[[], None],
+        on_end: Callable[[Ending], None],
     ) -> None:
-        self._reactor = reactor
+        self._plane = plane
+        self._reactor = plane.reactor
         self._sock = sock
-        self._handshake = handshake
+        self._role = pipe.role
+        self._handshake = Handshake(
+            plane.crypto,
+            pipe.role,
+            pipe.K,
+            draw_secrets(plane.crypto, pipe.weak),
+            require_pfs=pipe.require_pfs,
+        )
         self._on_authentic = on_authentic
-        self._on_keys = on_keys
-        self._on_failed = on_failed
+        self._on_ready = on_ready
+        self._on_end = on_end
         self._unsent = b""
+        self._keys: SessionKeys | None = None
         self._computing = False
         self._over = False
-        self._progress()
+        plane.negotiations.add(self)
+        self._reactor.watch(sock, READ | WRITE, self._on_events)
+
+    def relay(self, plain: socket.socket) -> None:
+        assert self._keys is not None
+        keys, self._keys = self._keys, None
+        self._forget()
+        self._plane.adopt(self._role, plain, self._sock, keys, self._on_end)
+        wipe(*keys)
 
     def cancel(self) -> None:
-        """Stop silently, erasing the secrets."""
         if not self._over:
-            self._over = True
-            self._reactor.unwatch(self._sock)
+            self._forget()
             self._handshake.abandon()
+            if self._keys is not None:
+                wipe(*self._keys)
+            close_with_reset(self._sock)
+
+    def abort(self) -> None:
+        """End it as if it had failed, because we are shutting down."""
+        self._fail(Ending(Cause.SHUTDOWN))
+
+    def _forget(self) -> None:
+        self._over = True
+        self._plane.negotiations.discard(self)
+        self._reactor.unwatch(self._sock)
+
+    def _fail(self, ending: Ending) -> None:
+        self.cancel()
+        self._on_end(ending)
 
     def _on_events(self, events: int) -> None:
         try:
@@ -55,25 +90,14 @@ class Negotiation:
                 self._check()
             elif events & READ and self._handshake.wanted:
                 self._receive()
+            if not self._over and events != HANGUP:
+                self._progress()
         except BlockingIOError:
             return
         except HandshakeError as error:
-            self._fail(str(error))
+            self._fail(Ending(Cause.HANDSHAKE, str(error)))
         except OSError as error:
-            self._fail(describe(error))
-        else:
-            if not self._over and events != HANGUP:
-                self._progress()
-
-    def _receive(self) -> None:
-        data = self._sock.recv(self._handshake.wanted)
-        if not data:
-            self._fail("the peer closed the connection")
-            return
-        known = self._handshake.peer_is_authentic
-        self._handshake.receive(data)
-        if self._handshake.peer_is_authentic and not known:
-            self._on_authentic()
+            self._fail(Ending(Cause.HANDSHAKE, describe(error)))
 
     def _check(self) -> None:
         """The peer hung up while nothing was expected of it."""
@@ -82,11 +106,21 @@ class Negotiation:
         if status != 0:
             raise OSError(status, os.strerror(status))
 
+    def _receive(self) -> None:
+        data = self._sock.recv(self._handshake.wanted)
+        if not data:
+            self._fail(Ending(Cause.HANDSHAKE, "the peer closed the connection"))
+            return
+        known = self._handshake.peer_is_authentic
+        self._handshake.receive(data)
+        if self._handshake.peer_is_authentic and not known:
+            self._on_authentic()
+
     def _compute(self) -> None:
         if not self._over:
             self._computing = False
             self._handshake.compute()
-            self._progress()
+            self._on_events(WRITE)
 
     def _progress(self) -> None:
         """Send what there is to send, then see what the handshake needs next."""
@@ -96,23 +130,13 @@ class Negotiation:
                 self._unsent = self._unsent[self._sock.send(self._unsent) :]
         except BlockingIOError:
             pass
-        except OSError as error:
-            self._fail(describe(error))
-            return
-        if self._handshake.computing:
-            if not self._computing:
-                self._computing = True
-                self._reactor.compute(self._compute)
-        elif not self._handshake.wanted and not self._unsent:
-            self._over = True
-            self._reactor.unwatch(self._sock)
-            self._on_keys(self._handshake.take_keys())
-            return
+        if self._handshake.computing and not self._computing:
+            self._computing = True
+            self._reactor.compute(self._compute)
         events = READ if self._handshake.wanted else NOTHING
         if self._unsent:
             events |= WRITE
         self._reactor.watch(self._sock, events, self._on_events)
-
-    def _fail(self, detail: str) -> None:
-        self.cancel()
-        self._on_failed(Ending(Cause.HANDSHAKE, detail))
+        if self._handshake.step is Step.DONE and not self._unsent and self._keys is None:
+            self._keys = self._handshake.take_keys()
+            self._on_ready()

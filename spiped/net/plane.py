@@ -1,4 +1,4 @@
-"""The data plane: what carries established connections."""
+"""The data plane: what carries connections from the beginning of their handshake to their end."""
 
 from __future__ import annotations
 
@@ -8,26 +8,40 @@ from typing import Protocol
 
 from spiped.crypto import Backend
 from spiped.net.ending import Ending
+from spiped.net.pipe import Pipe
 from spiped.net.reactor import Reactor
 from spiped.observe.counters import Slot
-from spiped.proto.handshake import Role
-from spiped.proto.keys import SessionKeys
+
+
+class Channel(Protocol):
+    """The encrypted side of a connection: first a handshake, then one end of a relay."""
+
+    def relay(self, plain: socket.socket) -> None:
+        """Relay between this channel, which is ready, and a socket, which is taken over."""
+
+    def cancel(self) -> None:
+        """Reset it, before it is relayed, and call nobody back."""
 
 
 class Plane(Protocol):
-    """Carries connections from the end of their handshake to their own (DESIGN.md, "Relay")."""
+    """Carries connections (DESIGN.md, "Relay").
 
-    def adopt(
+    Sockets that are handed over are non-blocking, and reset when they are closed (`sockets.tune`).
+    """
+
+    def negotiate(
         self,
-        role: Role,
-        plain: socket.socket,
         crypt: socket.socket,
-        keys: SessionKeys,
+        pipe: Pipe,
+        on_authentic: Callable[[], None],
+        on_ready: Callable[[], None],
         on_end: Callable[[Ending], None],
-    ) -> None:
-        """Take over both sockets and relay between them; calls ``on_end`` when that is over.
+    ) -> Channel:
+        """Begin a handshake on a socket, which is taken over.
 
-        ``keys`` are copied: the caller erases its own.  ``on_end`` is never called from within.
+        Calls ``on_authentic`` when the peer has proved to hold the key, ``on_ready`` when the
+        handshake is complete and the channel may be relayed, and ``on_end``, once, when it is over,
+        however far it has come.  None of them is called from within.
         """
 
     def watch_listener(self, listener: socket.socket, callback: Callable[[], None]) -> None:
@@ -54,10 +68,10 @@ def make_plane(reactor: Reactor, crypto: Backend, slot: Slot, drain_timeout: flo
     the side that did not.
     """
     if crypto.name == "native":
-        from spiped.net import native_relay
+        from spiped.net import native_plane
 
-        if native_relay.AVAILABLE:
-            return native_relay.NativePlane(reactor, slot, drain_timeout)
+        if native_plane.AVAILABLE:
+            return native_plane.NativePlane(reactor, slot, drain_timeout)
     from spiped.net.relay import PortablePlane
 
     return PortablePlane(reactor, crypto, slot, drain_timeout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import select
 import selectors
 import time
@@ -40,6 +41,16 @@ class Timer:
         self.callback = None
 
 
+class _Watch:
+    """What is watched for on a descriptor, and who is called."""
+
+    __slots__ = ("callback", "events")
+
+    def __init__(self, events: int, callback: Callable[[int], None]) -> None:
+        self.events = events
+        self.callback = callback
+
+
 class Reactor:
     """Waits, and calls back.  Callbacks must not block; an exception of theirs ends the loop.
 
@@ -53,7 +64,11 @@ class Reactor:
         self._timers: list[Timer] = []
         self._jobs: deque[Callable[[], None]] = deque()
         self._running = False
-        self._hangups = _Hangups(self) if hasattr(select, "epoll") else None
+        self._watches: dict[int, _Watch] = {}
+        # `selectors` cannot express that only a hang-up is waited for; a nested epoll set can
+        self._hangups = select.epoll() if hasattr(select, "epoll") else None
+        if self._hangups is not None:
+            self.watch(self._hangups, READ, self._on_hangups)
         self.wait: Callable[[float | None], None] | None = None
 
     def fileno(self) -> int:
@@ -69,32 +84,43 @@ class Reactor:
         watched for.
         """
         fd = sock.fileno()
-        registered = self._selector.get_map().get(fd)
-        if events == NOTHING:
-            if registered is not None:
-                self._selector.unregister(fd)
-            if self._hangups is not None:
-                self._hangups.add(fd, callback)
+        old = self._watches.get(fd)
+        if old is not None and old.events == events:
+            old.callback = callback
             return
-        if self._hangups is not None:
-            self._hangups.discard(fd)
-        if registered is None:
-            self._selector.register(fd, events, callback)
-        elif (registered.events, registered.data) != (events, callback):
-            self._selector.modify(fd, events, callback)
+        watch = self._watches[fd] = _Watch(events, callback)
+        if old is None or old.events == NOTHING:
+            if old is not None:
+                self._forget_hangup(fd)
+            if events != NOTHING:
+                self._selector.register(fd, events, watch)
+        elif events == NOTHING:
+            self._selector.unregister(fd)
+        else:
+            self._selector.modify(fd, events, watch)
+        if events == NOTHING and self._hangups is not None:
+            self._hangups.register(fd, 0)
 
     def unwatch(self, sock: HasFileno) -> None:
         """Stop watching a socket, if it is watched.  It must not have been closed yet."""
         fd = sock.fileno()
-        if self._hangups is not None:
-            self._hangups.discard(fd)
-        if fd in self._selector.get_map():
+        watch = self._watches.pop(fd, None)
+        if watch is None:
+            return
+        if watch.events == NOTHING:
+            self._forget_hangup(fd)
+        else:
             self._selector.unregister(fd)
 
+    def _forget_hangup(self, fd: int) -> None:
+        if self._hangups is not None:
+            self._hangups.unregister(fd)
+
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
-        """Call back once, ``delay`` seconds from now."""
+        """Call back once, ``delay`` seconds from now; never, if that is infinite."""
         timer = Timer(time.monotonic() + delay, callback)
-        heapq.heappush(self._timers, timer)
+        if timer.when < math.inf:
+            heapq.heappush(self._timers, timer)
         return timer
 
     def compute(self, job: Callable[[], None]) -> None:
@@ -122,9 +148,10 @@ class Reactor:
             self.wait(timeout)
             timeout = 0.0
         for key, events in self._selector.select(timeout):
-            # a callback may have unregistered, or closed and replaced, what is still in this list
-            if self._selector.get_map().get(key.fd) == key:
-                key.data(events)
+            # a callback may have stopped, or changed, what is still in this list
+            watch = self._watches.get(key.fd)
+            if watch is not None and watch is key.data:
+                watch.callback(events)
         self._run_timers()
         for _ in range(min(JOBS_PER_TURN, len(self._jobs))):
             self._jobs.popleft()()
@@ -145,29 +172,9 @@ class Reactor:
             if callback is not None:
                 callback()
 
-
-class _Hangups:
-    """Sockets of which only the hang-up is waited for, which `selectors` cannot express."""
-
-    def __init__(self, reactor: Reactor) -> None:
-        self._epoll = select.epoll()
-        self._callbacks: dict[int, Callable[[int], None]] = {}
-        reactor._selector.register(self._epoll, READ, self._dispatch)
-
-    def add(self, fd: int, callback: Callable[[int], None]) -> None:
-        if fd not in self._callbacks:
-            self._epoll.register(fd, 0)
-        self._callbacks[fd] = callback
-
-    def discard(self, fd: int) -> None:
-        if self._callbacks.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
-
-    def close(self) -> None:
-        self._epoll.close()
-
-    def _dispatch(self, events: int) -> None:
-        for fd, _ in self._epoll.poll(0):
-            callback = self._callbacks.get(fd)
-            if callback is not None:
-                callback(HANGUP)
+    def _on_hangups(self, events: int) -> None:
+        assert self._hangups is not None
+        for fd, _ in self._hangups.poll(0):
+            hung = self._watches.get(fd)
+            if hung is not None and hung.events == NOTHING:
+                hung.callback(HANGUP)

@@ -18,6 +18,8 @@ from spiped.constants import BATCH_PACKETS, MESSAGE_MAX, PACKET_BYTES
 from spiped.crypto import Backend
 from spiped.errors import PacketError, describe
 from spiped.net.ending import Cause, Ending
+from spiped.net.negotiation import Negotiation
+from spiped.net.pipe import Pipe
 from spiped.net.reactor import HANGUP, NOTHING, READ, WRITE, Reactor, Timer
 from spiped.net.sockets import close_gracefully, close_with_reset, take_error
 from spiped.observe.counters import Field, Slot
@@ -51,8 +53,13 @@ class Relay:
     def wants_to_read(self) -> bool:
         return self.state == Relay.FLOWING and not self.unsent
 
-    def receive(self) -> None:
-        """Receive a batch and transform it into what is to be sent.
+    @property
+    def gone(self) -> bool:
+        """The source's peer has closed its UNIX socket: it will never read again."""
+        return self.hung_up and self.source.family == socket.AF_UNIX
+
+    def receive(self) -> bool:
+        """Receive a batch and transform it into what is to be sent; False if there is none now.
 
         Raises PacketError for what the peer must not send; what came before that is still in
         `unsent`.  Raises OSError for what happened to the source.
@@ -61,7 +68,7 @@ class Relay:
         try:
             data = self.source.recv(BATCH_PACKETS * (MESSAGE_MAX if sealing else PACKET_BYTES))
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         if isinstance(self._transform, Sealer):
             if data:
                 self.unsent = self._transform.seal(data)
@@ -75,6 +82,7 @@ class Relay:
             raise PacketError("the stream ends inside a packet")
         if not data:
             self.state = Relay.ENDING
+        return True
 
     def _count(self, field: Field, length: int) -> None:
         self.carried += length
@@ -124,7 +132,7 @@ class RelayedConnection:
         self._on_end = on_end
         self._failure: Ending | None = None
         self._last: Relay | None = None  # after a failure: the direction that is still delivered
-        self._timer: Timer | None = None
+        self._timer: Timer | None = None  # of draining
         self._deadline = 0.0
         self._reactor.watch(seal.source, READ, self._on_plain)
         self._reactor.watch(open_.source, READ, self._on_crypt)
@@ -140,10 +148,13 @@ class RelayedConnection:
         if events == HANGUP:
             self._check(reader)
         if events & WRITE:
-            self._send(writer, opposite=reader)
+            self._send(writer)
         if events & READ and reader.wants_to_read:
-            self._receive(reader, opposite=writer)
+            self._receive(reader)
         self._settle()
+
+    def _opposite(self, relay: Relay) -> Relay:
+        return self._open if relay is self._seal else self._seal
 
     def _check(self, reader: Relay) -> None:
         status = take_error(reader.source)
@@ -151,63 +162,51 @@ class RelayedConnection:
         if status != 0:
             self._lose(reader, Cause.RESET, os.strerror(status))
 
-    def _receive(self, relay: Relay, opposite: Relay) -> None:
+    def _receive(self, relay: Relay) -> None:
         try:
-            relay.receive()
+            if not relay.receive() and relay is self._last:
+                relay.state = Relay.ENDING
         except PacketError as error:
             relay.state = Relay.ENDING
             self._lose(relay, Cause.PACKET, str(error))
         except OSError as error:
             relay.state = Relay.ENDING
             self._lose(relay, Cause.RESET, describe(error))
-        if relay.unsent:
-            self._send(relay, opposite)
-        elif relay.state == Relay.ENDING and self._failure is None:
-            self._finish(relay, opposite)
+        self._send(relay)
 
-    def _send(self, relay: Relay, opposite: Relay) -> None:
+    def _send(self, relay: Relay) -> None:
+        """Send what there is to send, and pass the end on behind it."""
         try:
             relay.send()
+            if self._failure is None:
+                relay.finish()
         except OSError as error:
-            relay.unsent = b""
-            self._lose(opposite, Cause.RESET, describe(error))
-            return
-        if self._failure is None:
-            self._finish(relay, opposite)
-
-    def _finish(self, relay: Relay, opposite: Relay) -> None:
-        try:
-            relay.finish()
-        except OSError as error:
-            self._lose(opposite, Cause.RESET, describe(error))
+            self._lose(self._opposite(relay), Cause.RESET, describe(error))
 
     def _lose(self, relay: Relay, cause: Cause, detail: str) -> None:
         """``relay``'s source has failed: deliver what it gave, and end."""
-        if self._failure is None:
-            self._failure = Ending(cause, detail)
-            self._last = relay
-            other = self._open if relay is self._seal else self._seal
-            other.state = Relay.ENDED
-            other.unsent = b""
-            if relay.state == Relay.ENDED:
-                relay.state = Relay.ENDING  # what it gave may still be on its way
-        else:  # now the other side failed as well: nobody is left to deliver to
-            self._seal.state = self._open.state = Relay.ENDED
-            self._seal.unsent = self._open.unsent = b""
+        if relay is self._last:
+            return
+        opposite = self._opposite(relay)
+        opposite.state = Relay.ENDED
+        opposite.unsent = b""
+        if self._failure is not None:
+            return  # the other side had failed before: nobody is left to deliver to
+        self._failure = Ending(cause, detail)
+        self._last = relay
+        if relay.state == Relay.ENDED:
+            relay.state = Relay.ENDING  # what it gave may still be on its way
 
     def _settle(self) -> None:
         """After every event: end if it is time, else watch for what can happen next."""
-        for reader, writer in ((self._seal, self._open), (self._open, self._seal)):
-            if reader.hung_up and reader.state == Relay.ENDED and not writer.unsent:
-                writer.state = Relay.ENDED  # a UNIX peer that has closed will never read again
-        if self._seal.state == self._open.state == Relay.ENDED:
-            if self._failure is None:
-                self._end(close_gracefully, Ending(Cause.CLEAN))
-            else:
-                self._end(close_with_reset, self._failure)
+        if self._last is not None:
+            self._begin_to_drain()
             return
-        if self._last is not None and self._last.state == Relay.ENDING:
-            self._drain(self._last)
+        for reader, writer in ((self._seal, self._open), (self._open, self._seal)):
+            if reader.gone and reader.state == Relay.ENDED and not writer.unsent:
+                writer.state = Relay.ENDED
+        if self._seal.state == self._open.state == Relay.ENDED:
+            self._end(close_gracefully, Ending(Cause.CLEAN))
             return
         self._watch(self._seal, self._open, self._on_plain)
         self._watch(self._open, self._seal, self._on_crypt)
@@ -219,25 +218,36 @@ class RelayedConnection:
         else:
             self._reactor.watch(reader.source, events, callback)
 
-    def _drain(self, relay: Relay) -> None:
-        """Wait until the surviving side has everything, for a limited time, then reset it."""
+    def _unwatch(self) -> None:
+        for relay in (self._seal, self._open):
+            self._reactor.unwatch(relay.source)
+
+    def _begin_to_drain(self) -> None:
+        self._unwatch()
+        self._deadline = time.monotonic() + self._plane.drain_timeout
+        self._drain()
+
+    def _drain(self) -> None:
+        """Move what the failed socket gave on to the other one; when that has it, reset it.
+
+        For a limited time, and looking again and again: no event tells that a peer has received
+        everything.
+        """
+        relay = self._last
+        assert relay is not None
         assert self._failure is not None
-        if self._timer is None:
-            self._deadline = time.monotonic() + self._plane.drain_timeout
-            for relay_ in (self._seal, self._open):
-                self._reactor.unwatch(relay_.source)
+        self._send(relay)
+        if relay.wants_to_read:
+            self._receive(relay)
+        if relay.state == Relay.ENDING:
             close_with_reset(relay.source)
-        else:
-            self._timer.cancel()
-        try:
-            relay.send()
-            delivered = not relay.unsent and _acknowledged(relay.sink)
-        except OSError:
-            delivered = True  # there is nobody left
-        if delivered or time.monotonic() >= self._deadline:
+            if not relay.unsent and _acknowledged(relay.sink):
+                relay.state = Relay.ENDED
+        if relay.state == Relay.ENDED or time.monotonic() >= self._deadline:
             self._end(close_with_reset, self._failure)
             return
-        self._timer = self._reactor.call_later(DRAIN_POLL, self._settle)
+        delay = 0 if relay.wants_to_read else DRAIN_POLL
+        self._timer = self._reactor.call_later(delay, self._drain)
 
     def abort(self) -> None:
         self._end(close_with_reset, Ending(Cause.SHUTDOWN))
@@ -245,8 +255,9 @@ class RelayedConnection:
     def _end(self, close: Callable[[socket.socket], None], ending: Ending) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if self._last is None:  # else it has been done
+            self._unwatch()
         for relay in (self._seal, self._open):
-            self._reactor.unwatch(relay.source)
             close(relay.source)
             relay.wipe()
         self._plane.forget(self)
@@ -254,8 +265,11 @@ class RelayedConnection:
 
 
 def _acknowledged(sock: socket.socket) -> bool:
-    """The peer's system has received everything; of UNIX sockets that is always true."""
-    if sock.family == socket.AF_UNIX:
+    """The peer's system has received everything, or never will.
+
+    Of UNIX sockets that is always true.
+    """
+    if sock.family == socket.AF_UNIX or take_error(sock) != 0:
         return True
     pending = bytearray(4)
     fcntl.ioctl(sock, termios.TIOCOUTQ, pending)
@@ -267,10 +281,21 @@ class PortablePlane:
 
     def __init__(self, reactor: Reactor, crypto: Backend, slot: Slot, drain_timeout: float) -> None:
         self.reactor = reactor
+        self.crypto = crypto
         self.drain_timeout = drain_timeout
-        self._crypto = crypto
+        self.negotiations: set[Negotiation] = set()
         self._slot = slot
         self._connections: set[RelayedConnection] = set()
+
+    def negotiate(
+        self,
+        crypt: socket.socket,
+        pipe: Pipe,
+        on_authentic: Callable[[], None],
+        on_ready: Callable[[], None],
+        on_end: Callable[[Ending], None],
+    ) -> Negotiation:
+        return Negotiation(self, crypt, pipe, on_authentic, on_ready, on_end)
 
     def adopt(
         self,
@@ -280,10 +305,11 @@ class PortablePlane:
         keys: SessionKeys,
         on_end: Callable[[Ending], None],
     ) -> None:
+        """Relay between two sockets, with keys that are copied."""
         E_C, H_C, E_S, H_S = keys
         ours, peers = ((E_C, H_C), (E_S, H_S)) if role is Role.C else ((E_S, H_S), (E_C, H_C))
-        seal = Relay(plain, crypt, Sealer(self._crypto, *ours), self._slot)
-        open_ = Relay(crypt, plain, Opener(self._crypto, *peers), self._slot)
+        seal = Relay(plain, crypt, Sealer(self.crypto, *ours), self._slot)
+        open_ = Relay(crypt, plain, Opener(self.crypto, *peers), self._slot)
         self._connections.add(RelayedConnection(self, seal, open_, on_end))
 
     def watch_listener(self, listener: socket.socket, callback: Callable[[], None]) -> None:
@@ -297,6 +323,8 @@ class PortablePlane:
         self._connections.discard(connection)
 
     def abort_all(self) -> None:
+        for negotiation in list(self.negotiations):
+            negotiation.abort()
         for connection in list(self._connections):
             connection.abort()
 

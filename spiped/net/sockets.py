@@ -7,7 +7,9 @@ import os
 import socket
 import stat
 import struct
+import sys
 from contextlib import suppress
+from typing import Any
 
 from spiped.errors import OperatorError, describe
 from spiped.net.address import SocketAddress
@@ -62,7 +64,7 @@ def remove_if_same(path: str, made: os.stat_result) -> None:
             os.unlink(path)
 
 
-def listen(address: SocketAddress) -> Listener:
+def listen(address: SocketAddress, keepalive: bool) -> Listener:
     """A listening socket at ``address``.  Raises OperatorError."""
     try:
         sock = socket.socket(address.family, socket.SOCK_STREAM)
@@ -74,6 +76,7 @@ def listen(address: SocketAddress) -> Listener:
             _remove_stale(address.sockaddr)
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tune(sock, keepalive)
         sock.bind(address.sockaddr)
         sock.listen(BACKLOG)
         return Listener(sock, address.sockaddr if address.is_unix else None)
@@ -95,7 +98,18 @@ def _remove_stale(path: str) -> None:
             os.unlink(path)
 
 
-def start_connect(address: SocketAddress, bind: SocketAddress | None) -> socket.socket:
+def accept(listener: socket.socket, keepalive: bool) -> tuple[socket.socket, Any]:
+    """A connection, and the address of who made it.  Raises OSError if there is none."""
+    accepted, address = listener.accept()
+    accepted.setblocking(False)
+    if sys.platform != "linux":  # there, the options of the listening socket are inherited
+        tune(accepted, keepalive)
+    return accepted, address
+
+
+def start_connect(
+    address: SocketAddress, bind: SocketAddress | None, keepalive: bool
+) -> socket.socket:
     """A socket that is being connected: writable once that has succeeded or failed.
 
     Raises OSError if it failed at once; BlockingIOError if a UNIX listener's backlog is full, in
@@ -104,6 +118,7 @@ def start_connect(address: SocketAddress, bind: SocketAddress | None) -> socket.
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
+        tune(sock, keepalive)
         if bind is not None:
             if not bind.is_unix:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -118,10 +133,10 @@ def start_connect(address: SocketAddress, bind: SocketAddress | None) -> socket.
 
 
 def tune(sock: socket.socket, keepalive: bool) -> None:
-    """Prepare a socket for relaying: packets leave at once, and dead peers are noticed.
+    """Let packets leave at once, dead peers be noticed, and closing mean a reset.
 
-    Whatever ends the process from here on, the peer sees a reset: only a clean end of the
-    connection takes that back (`close_gracefully`), so that no failure looks like one.
+    Whatever ends the process, the peer then sees a reset: only a clean end of the connection takes
+    that back, so that no failure looks like one.
     """
     options: list[tuple[int, int, int | bytes]] = [
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(keepalive)),
@@ -160,11 +175,6 @@ def take_error(sock: socket.socket) -> int:
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
-def peer_name(sock: socket.socket) -> str:
-    """Who is at the other end, for messages."""
-    if sock.family == socket.AF_UNIX:
-        return "a local client"
-    try:
-        return str(SocketAddress(sock.family, sock.getpeername()))
-    except OSError:
-        return "a client that has gone"
+def peer_name(family: int, address: Any) -> str:
+    """Who is at the other end, for messages; ``address`` is what `accept` returned."""
+    return "a local client" if family == socket.AF_UNIX else str(SocketAddress(family, address))

@@ -3,8 +3,8 @@
  *
  * The input is a header, of which `struct recipe` tells, and a body.  In the mode RAW the body is
  * the packets.  Their tags being what they are, that tests little more than their rejection
- * (the seeds apart); so in the mode SEALED the body is a list of mutations and a plaintext, which
- * is sealed under the input's key and then changed, also by someone who has the key.
+ * (the seeds apart); so in the mode SEALED the body tells of a plaintext, which is sealed under the
+ * input's key, and of mutations to the packets, also by someone who has the key.
  *
  * Either way, what packet_open_many() makes of the packets must be what a packet-by-packet reading
  * of the format on the portable kernels makes of them, to the last byte of the plaintext buffer.
@@ -19,7 +19,7 @@
 #include "kernel.h"
 #include "packet.h"
 
-#define PACKETS_MAX 40			/* more than two groups */
+#define PACKETS_MAX 100			/* more than two groups */
 #define UNTOUCHED 0x5a
 
 enum { SHA256, AES256CTR };		/* the primitives, in kernel.h's order */
@@ -28,6 +28,13 @@ enum { RAW, SEALED, MODES };
 struct recipe {
 	uint8_t mode, sha256_kernel, aes256ctr_kernel;
 	uint8_t number[8], E[32], H[32];
+};
+
+/* How a sealed batch begins: the length of the plaintext, how often that is halved (because large
+ * batches take long), and how many mutations follow.  The text itself repeats what comes behind
+ * those, so that inputs are short and batches need not be. */
+struct batch {
+	uint8_t length[4], halvings, mutations;
 };
 
 /* A change to a packet of a sealed batch. */
@@ -41,8 +48,10 @@ enum {
 	EXCHANGE,			/* argument: the other packet */
 	REPEAT,				/* over another packet; argument: the other packet */
 	FORGE_LENGTH,			/* argument: be32(length), sealed with the right key */
-	MUTATIONS
+	KINDS
 };
+
+#define MUTATIONS_MAX 7
 
 struct outcome {
 	int status;
@@ -192,7 +201,7 @@ mutate(const struct recipe *recipe, uint64_t number, uint8_t *packets, size_t co
 	size_t offset = (size_t)(mutation->argument[0] << 8 | mutation->argument[1]) % PACKET_BYTES;
 	uint8_t saved[PACKET_BYTES];
 
-	switch (mutation->kind % MUTATIONS) {
+	switch (mutation->kind % KINDS) {
 	case FLIP:
 		packet_at(packets, i)[offset] ^= mutation->argument[2];
 		break;
@@ -210,8 +219,19 @@ mutate(const struct recipe *recipe, uint64_t number, uint8_t *packets, size_t co
 	}
 }
 
+/* length bytes, which repeat the text, or are zeros if that is empty. */
+static uint8_t *
+repeat(const uint8_t *text, size_t size, size_t length)
+{
+	uint8_t *message = allocate(length);
+
+	for (size_t i = 0; i < length; i++)
+		message[i] = size > 0 ? text[i % size] : 0;
+	return message;
+}
+
 /*
- * The body: a byte that tells how many mutations there are, those, the plaintext.
+ * The body: struct batch, its mutations, the text.
  *
  * Without the key, no packet can be made that opens: so the first packet that differs from what
  * was sealed, and has not been forged with the key, is where opening stops at the latest.
@@ -219,27 +239,32 @@ mutate(const struct recipe *recipe, uint64_t number, uint8_t *packets, size_t co
 static void
 fuzz_sealed(const struct recipe *recipe, uint64_t number, const uint8_t *body, size_t size)
 {
-	size_t mutations, count, sealed, length, intact = 0;
+	size_t count, sealed, length, intact = 0;
 	uint8_t *message, *packets, *original, *plaintext;
+	struct batch batch;
+	struct mutation mutations[MUTATIONS_MAX];
 	struct packet_key key;
-	struct mutation mutation;
 	struct outcome outcome;
 	uint8_t forged[PACKETS_MAX] = { 0 };
 
-	if (size < 1)
+	if (size < sizeof(batch))
 		return;
-	mutations = body[0] % 8;
-	if (size <= 1 + mutations * sizeof(mutation))
+	memcpy(&batch, body, sizeof(batch));
+	batch.mutations %= MUTATIONS_MAX + 1;
+	body += sizeof(batch);
+	size -= sizeof(batch);
+	if (size < batch.mutations * sizeof(mutations[0]))
 		return;
-	length = size - 1 - mutations * sizeof(mutation);
-	if (length > PACKETS_MAX * MESSAGE_MAX)
-		length = PACKETS_MAX * MESSAGE_MAX;
+	memcpy(mutations, body, batch.mutations * sizeof(mutations[0]));
+	body += batch.mutations * sizeof(mutations[0]);
+	size -= batch.mutations * sizeof(mutations[0]);
+
+	length = 1 + (load_be32(batch.length) % (PACKETS_MAX * MESSAGE_MAX) >> batch.halvings % 8);
 	count = (length + MESSAGE_MAX - 1) / MESSAGE_MAX;
-	message = allocate(length);
+	message = repeat(body, size, length);
 	packets = allocate(count * PACKET_BYTES);
 	original = allocate(count * PACKET_BYTES);
 	plaintext = allocate(count * MESSAGE_MAX);
-	memcpy(message, body + 1 + mutations * sizeof(mutation), length);
 
 	select_wished(SHA256, recipe->sha256_kernel);
 	select_wished(AES256CTR, recipe->aes256ctr_kernel);
@@ -247,11 +272,10 @@ fuzz_sealed(const struct recipe *recipe, uint64_t number, const uint8_t *body, s
 	sealed = packet_seal_many(&key, number, message, length, packets);
 	assert(sealed == count);
 	memcpy(original, packets, count * PACKET_BYTES);
-	for (size_t i = 0; i < mutations; i++) {
-		memcpy(&mutation, body + 1 + i * sizeof(mutation), sizeof(mutation));
-		mutate(recipe, number, packets, count, &mutation);
-		if (mutation.kind % MUTATIONS == FORGE_LENGTH)
-			forged[mutation.packet % count] = 1;
+	for (size_t i = 0; i < batch.mutations; i++) {
+		mutate(recipe, number, packets, count, &mutations[i]);
+		if (mutations[i].kind % KINDS == FORGE_LENGTH)
+			forged[mutations[i].packet % count] = 1;
 	}
 	while (intact < count && memcmp(packet_at(packets, intact), packet_at(original, intact),
 	    PACKET_BYTES) == 0)

@@ -1,6 +1,4 @@
-"""Write the seed corpus of ``fuzz_open.c`` from the protocol's test vectors.
-
-    python tests/fuzz/make_seeds.py DIRECTORY
+"""The seed corpus of ``fuzz_open.c``, from the protocol's test vectors.
 
 Every packet of the vectors, good and bad, becomes an input of the mode RAW with its right key and
 number, so that the fuzzer starts with packets that open; batches of the mode SEALED, one for each
@@ -8,17 +6,16 @@ kind of mutation and place in the batch, lead it behind the tag.  The layouts ar
 ``fuzz_open.c``.
 """
 
-import json
 import struct
-import sys
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
-VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "vectors.json"
+from tests.helpers import VECTORS
 
 RAW, SEALED = 0, 1
-KERNELS = ((0, 0), (1, 1), (2, 2), (3, 4), (5, 4))  # of SHA-256 and AES-256-CTR
+KERNELS = ((0, 0), (1, 1), (2, 2), (3, 4), (4, 0), (6, 4))  # of SHA-256 and AES-256-CTR
+TEXT = bytes(range(31))
 FLIP, EXCHANGE, REPEAT, FORGE_LENGTH = range(4)
 
 
@@ -31,8 +28,8 @@ def mutation(kind: int, packet: int, argument: bytes) -> bytes:
     return struct.pack(">BB4s", kind, packet, argument)
 
 
-def raw_seeds(vectors: dict) -> Iterator[tuple[str, bytes]]:
-    for i, case in enumerate(vectors["cases"]):
+def raw_seeds() -> Iterator[tuple[str, bytes]]:
+    for i, case in enumerate(VECTORS["cases"]):
         for j, packet in enumerate(case["packets"]):
             side = {"C->S": "C", "S->C": "S"}[packet["direction"]]
             header = recipe(
@@ -43,15 +40,15 @@ def raw_seeds(vectors: dict) -> Iterator[tuple[str, bytes]]:
                 case[f"H_{side}"],
             )
             yield f"packet-{i}-{j}", header + bytes.fromhex(packet["packet"])
-    first = vectors["cases"][0]
-    rejected = [packet for name, packet in vectors["rejection"].items() if "_pkt" in name]
+    first = VECTORS["cases"][0]
+    rejected = [packet for name, packet in VECTORS["rejection"].items() if "_pkt" in name]
     for j, packet in enumerate(rejected):
         header = recipe(RAW, KERNELS[0], 0, first["E_C"], first["H_C"])
         yield f"rejection-{j}", header + bytes.fromhex(packet)
 
 
-def sealed_seeds(vectors: dict) -> Iterator[tuple[str, bytes]]:
-    first = vectors["cases"][0]
+def sealed_seeds() -> Iterator[tuple[str, bytes]]:
+    first = VECTORS["cases"][0]
     lists = {
         "intact": [],
         "flip": [(FLIP, 1, b"\x02\x00\x01\x00")],
@@ -64,21 +61,14 @@ def sealed_seeds(vectors: dict) -> Iterator[tuple[str, bytes]]:
         "short-then-flip": [(FORGE_LENGTH, 0, b"\x00\x00\x00\x01"), (FLIP, 1, b"\x00\x00\x01\x00")],
         "two-bad-lengths": [(FORGE_LENGTH, i, b"\xff\xff\xff\xff") for i in (1, 2)],
     }
-    lengths = (1, 1023, 1024, 1025, 2 * 1024 + 7, 17 * 1024 + 1)
+    lengths = (1, 1023, 1024, 1025, 2 * 1024 + 7, 17 * 1024 + 1, 49 * 1024)
     for n, ((name, mutations), length) in enumerate(product(lists.items(), lengths)):
         header = recipe(SEALED, KERNELS[n % len(KERNELS)], 2**32 - 9, first["E_C"], first["H_C"])
+        batch = struct.pack(">IBB", length - 1, 0, len(mutations))
         changes = b"".join(mutation(*m) for m in mutations)
-        text = bytes(i % 251 for i in range(length))
-        yield f"{name}-{length}", header + bytes([len(mutations)]) + changes + text
+        yield f"{name}-{length}", header + batch + changes + TEXT
 
 
-def main() -> None:
-    directory = Path(sys.argv[1])
-    directory.mkdir(parents=True, exist_ok=True)
-    vectors = json.loads(VECTORS.read_text())
-    for name, data in (*raw_seeds(vectors), *sealed_seeds(vectors)):
+def write_seeds(directory: Path) -> None:
+    for name, data in (*raw_seeds(), *sealed_seeds()):
         (directory / name).write_bytes(data)
-
-
-if __name__ == "__main__":
-    main()

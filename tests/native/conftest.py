@@ -1,13 +1,13 @@
 """Fixtures of the extension's tests: every kernel of every primitive, by name.
 
 A test that asks for ``sha256_kernel``, ``aes256ctr_kernel`` or ``modexp_kernel`` runs once for
-every kernel of that primitive, with that kernel selected.  A kernel that this build or this CPU
-lacks is skipped and says why.
+every kernel of that primitive that this build has and this CPU can run, with that kernel selected.
+The others are skipped once each, by name, in ``test_kernels.py``.
 """
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -28,31 +28,41 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
     return NoExtension.from_parent(parent, path=module_path) if lib is None else None
 
 
-def kernel_fixture(primitive: str) -> Callable[..., Any]:
-    """Return a fixture that selects each kernel of ``primitive`` in turn and yields its name."""
-    number, names = 0, []
-    if lib is not None:
-        number = next(
-            i
-            for i in range(lib.primitive_count())
-            if ffi.string(lib.primitive_name(i)).decode() == primitive
-        )
-        names = [
-            ffi.string(lib.kernel_name(number, i)).decode() for i in range(lib.kernel_count(number))
-        ]
+class Kernel(NamedTuple):
+    """A kernel by its names, and by the numbers that kernel.h knows it by."""
 
-    @pytest.fixture(params=range(len(names)), ids=names, name=f"{primitive}_kernel")
+    primitive: str
+    name: str
+    numbers: tuple[int, int]
+
+    @property
+    def state(self) -> int:
+        return lib.kernel_state(*self.numbers)
+
+
+def kernels(primitive: str) -> list[Kernel]:
+    """Return the table of a primitive; nothing if there is no extension."""
+    if lib is None:
+        return []
+    primitives = [ffi.string(lib.primitive_name(i)).decode() for i in range(lib.primitive_count())]
+    p = primitives.index(primitive)
+    return [
+        Kernel(primitive, ffi.string(lib.kernel_name(p, k)).decode(), (p, k))
+        for k in range(lib.kernel_count(p))
+    ]
+
+
+def kernel_fixture(primitive: str) -> Callable[..., Any]:
+    """Return a fixture that selects each available kernel in turn and yields its name."""
+    available = [k for k in kernels(primitive) if k.state == lib.KERNEL_AVAILABLE]
+
+    @pytest.fixture(params=available, ids=lambda kernel: kernel.name, name=f"{primitive}_kernel")
     def select(request: pytest.FixtureRequest) -> Iterator[str]:
-        kernel = request.param
-        state = lib.kernel_state(number, kernel)
-        if state == lib.KERNEL_ABSENT:
-            pytest.skip(f"{primitive} kernel {names[kernel]} is not compiled in")
-        if state == lib.KERNEL_UNAVAILABLE:
-            pytest.skip(f"this CPU cannot run the {primitive} kernel {names[kernel]}")
-        former = lib.kernel_selected(number)
-        lib.kernel_select(number, kernel)
-        yield names[kernel]
-        lib.kernel_select(number, former)
+        p, k = request.param.numbers
+        former = lib.kernel_selected(p)
+        lib.kernel_select(p, k)
+        yield request.param.name
+        lib.kernel_select(p, former)
 
     return select
 

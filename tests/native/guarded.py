@@ -15,8 +15,8 @@ PAGE = mmap.PAGESIZE
 PROT_NONE = 0
 CANARY = 0xA5
 
-# Full and broken batches for 2, 8 and 16 lanes.
-BATCH_SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 64, 129)
+# Full and broken batches for 2, 3, 8 and 16 lanes, and for groups of 48.
+BATCH_SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 47, 48, 49, 64, 129)
 
 # Where a guarded buffer touches its inaccessible page.
 SIDES = ("start", "end")

@@ -5,9 +5,9 @@ from functools import lru_cache
 
 import pytest
 from Crypto.Cipher import AES
-from tests.native.guarded import BATCH_SIZES, Guarded, guarded, pattern, placements
 
 from spiped._native import ffi, lib
+from tests.native.guarded import BATCH_SIZES, Guarded, guarded, pattern, placements
 
 # FIPS 197, C.3 and SP 800-38A, F.5.5
 FIPS_KEY = bytes(range(32))
@@ -181,17 +181,3 @@ def test_unaligned_block_offset(aes256ctr_kernel):
     whole = crypt(KEY, NUMBER, 0, data)
     for block in range(65):
         assert crypt(KEY, NUMBER, block, data[16 * block :]) == whole[16 * block :]
-
-
-def test_selftest():
-    for primitive in range(lib.primitive_count()):
-        if ffi.string(lib.primitive_name(primitive)) != b"aes256ctr":
-            continue
-        names = [
-            ffi.string(lib.kernel_name(primitive, i)).decode()
-            for i in range(lib.kernel_count(primitive))
-        ]
-        assert names == ["vaes-avx512", "vaes-avx2", "aesni", "armce", "portable"]
-        for i in range(len(names)):
-            if lib.kernel_state(primitive, i) == lib.KERNEL_AVAILABLE:
-                assert lib.kernel_selftest(primitive, i) == 1

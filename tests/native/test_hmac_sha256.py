@@ -5,9 +5,9 @@ import hmac
 import struct
 
 import pytest
-from tests.native.guarded import BATCH_SIZES, SIDES, Guarded, guarded, pattern, placements
 
 from spiped._native import ffi, lib
+from tests.native.guarded import BATCH_SIZES, SIDES, Guarded, guarded, pattern, placements
 
 pytestmark = pytest.mark.usefixtures("sha256_kernel")
 

@@ -3,47 +3,44 @@
 import pytest
 
 from spiped._native import ffi, lib
+from tests.native.conftest import Kernel, kernels
 
-PRIMITIVES = ("sha256", "aes256ctr", "modexp")
+# The preferred one first.
+PREFERENCES = {
+    "sha256": ["shani-x3", "shani-x2", "shani", "avx512-x16", "avx2-x8", "armce", "portable"],
+    "aes256ctr": ["vaes-avx512", "vaes-avx2", "aesni", "armce", "portable"],
+    "modexp": ["ifma", "mulx", "portable"],
+}
 
-
-def names(primitive: str) -> list[str]:
-    number = PRIMITIVES.index(primitive)
-    return [
-        ffi.string(lib.kernel_name(number, i)).decode() for i in range(lib.kernel_count(number))
-    ]
-
-
-def selftest(primitive: str) -> int:
-    number = PRIMITIVES.index(primitive)
-    return lib.kernel_selftest(number, lib.kernel_selected(number))
+ALL = [
+    pytest.param(kernel, id=f"{primitive}-{kernel.name}")
+    for primitive in PREFERENCES
+    for kernel in kernels(primitive)
+]
 
 
 def test_primitives_are_in_their_promised_order() -> None:
     found = [ffi.string(lib.primitive_name(i)).decode() for i in range(lib.primitive_count())]
-    assert tuple(found) == PRIMITIVES
+    assert found == list(PREFERENCES)
 
 
-@pytest.mark.parametrize("primitive", PRIMITIVES)
-def test_every_table_ends_in_the_portable_kernel(primitive: str) -> None:
-    found = names(primitive)
-    assert len(set(found)) == len(found)
-    assert found[-1] == "portable"
-    last = lib.kernel_state(PRIMITIVES.index(primitive), len(found) - 1)
-    assert last == lib.KERNEL_AVAILABLE
+@pytest.mark.parametrize("primitive", PREFERENCES)
+def test_kernels_are_in_order_of_preference(primitive: str) -> None:
+    assert [kernel.name for kernel in kernels(primitive)] == PREFERENCES[primitive]
 
 
-def test_preferences_of_sha256() -> None:
-    assert names("sha256") == ["shani-x2", "shani", "avx512-x16", "avx2-x8", "armce", "portable"]
+@pytest.mark.parametrize("primitive", PREFERENCES)
+def test_every_table_ends_in_a_portable_kernel_that_is_available(primitive: str) -> None:
+    last = kernels(primitive)[-1]
+    assert last.name == "portable"
+    assert last.state == lib.KERNEL_AVAILABLE
 
 
-def test_selftest_of_sha256(sha256_kernel: str) -> None:
-    assert selftest("sha256") == 1
-
-
-def test_selftest_of_aes256ctr(aes256ctr_kernel: str) -> None:
-    assert selftest("aes256ctr") == 1
-
-
-def test_selftest_of_modexp(modexp_kernel: str) -> None:
-    assert selftest("modexp") == 1
+@pytest.mark.parametrize("kernel", ALL)
+def test_every_kernel_is_tested_and_passes_its_own_test(kernel: Kernel) -> None:
+    """What cannot be tested here is named once, here."""
+    if kernel.state == lib.KERNEL_ABSENT:
+        pytest.skip(f"the {kernel.primitive} kernel {kernel.name} is not compiled in")
+    if kernel.state == lib.KERNEL_UNAVAILABLE:
+        pytest.skip(f"this CPU cannot run the {kernel.primitive} kernel {kernel.name}")
+    assert lib.kernel_selftest(*kernel.numbers) == 1

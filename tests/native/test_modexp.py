@@ -4,19 +4,22 @@ The exponent is always 2^258 + x.  ``SPIPED_EXHAUSTIVE=1`` multiplies the random
 which takes some ten minutes, nearly all of it Python's.
 """
 
+import ctypes
 import functools
 import importlib.util
 import json
 import os
 import random
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from tests.native.guarded import Guarded, guarded, placements
 
 from spiped._native import ffi, lib
+from tests.native.guarded import Guarded, guarded, placements
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEXP = ROOT / "_native" / "modexp"
@@ -196,3 +199,30 @@ def test_buffers_anywhere(modexp_kernel: str, side: str, gap: int) -> None:
     assert int.from_bytes(y.read(), "big") == expected(2, x)
     assert base_buffer.read() == base.to_bytes(BYTES, "big")
     assert x_buffer.read() == x.to_bytes(SECRET_BYTES, "big")
+
+
+def test_the_digits_of_32_bit_cpus(tmp_path: Path) -> None:
+    # The portable kernel is another one where the compiler has no 128-bit integers.
+    compiler = os.environ.get("CC", "cc").split()
+    if shutil.which(compiler[0]) is None:
+        pytest.skip("there is no C compiler")
+    library = tmp_path / "modexp32.so"
+    sources = [*MODEXP.glob("*.c"), ROOT / "_native" / "cpu" / "cpu.c"]
+    subprocess.run(
+        [
+            *compiler,
+            *("-std=gnu11", "-O2", "-fPIC", "-shared", "-U__SIZEOF_INT128__"),
+            *(str(source) for source in sources),
+            *("-o", str(library)),
+        ],
+        check=True,
+    )
+    narrow = ctypes.CDLL(str(library))
+    y = ctypes.create_string_buffer(BYTES)
+    bases = [*edge_bases(), *edge_bases_in_montgomery_form()]
+    for i, base in enumerate(bases):
+        x = EDGE_EXPONENTS[i % len(EDGE_EXPONENTS)]
+        narrow.group14_power(base.to_bytes(BYTES, "big"), x.to_bytes(SECRET_BYTES, "big"), y)
+        assert int.from_bytes(y.raw, "big") == expected(base, x), hex(base)
+        narrow.group14_power_of_generator(x.to_bytes(SECRET_BYTES, "big"), y)
+        assert int.from_bytes(y.raw, "big") == expected(2, x), hex(x)

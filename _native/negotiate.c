@@ -1,0 +1,144 @@
+/*
+ * Handshakes on the sockets of the data plane.  What the machine says is sent,
+ * what it wants is received and not a byte more: what follows belongs to the
+ * relay.
+ */
+#ifdef __linux__
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "connection.h"
+#include "handshake.h"
+
+static void
+fail(struct plane *plane, struct connection *connection, int cause, int error)
+{
+	connection->cause = cause;
+	connection->error = error;
+	connection_end(plane, connection);
+}
+
+/* Send what there is to send.  Returns 0 if the connection has ended over it. */
+static int
+send_out(struct plane *plane, struct connection *connection)
+{
+	struct handshake *handshake = connection->handshake;
+	struct endpoint *crypt = &connection->endpoint[CRYPT];
+
+	while (handshake->out_length > 0) {
+		ssize_t sent = send(crypt->fd, handshake->out, handshake->out_length, MSG_NOSIGNAL);
+
+		if (sent < 0 && errno == EINTR)
+			continue;
+		if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			break;
+		if (sent < 0) {
+			fail(plane, connection, PLANE_LOST, errno);
+			return 0;
+		}
+		handshake->out_length -= (size_t)sent;
+		memmove(handshake->out, handshake->out + sent, handshake->out_length);
+	}
+	return 1;
+}
+
+/* Receive what the machine wants.  Returns 0 if there is nothing now, or the connection has ended. */
+static int
+receive_in(struct plane *plane, struct connection *connection)
+{
+	static const int causes[] = {
+		[-HANDSHAKE_NO_KEY] = PLANE_NO_KEY,
+		[-HANDSHAKE_OUT_OF_RANGE] = PLANE_OUT_OF_RANGE,
+		[-HANDSHAKE_NO_PFS] = PLANE_NO_PFS,
+	};
+	struct handshake *handshake = connection->handshake;
+	struct endpoint *crypt = &connection->endpoint[CRYPT];
+	int was_authentic = handshake_peer_is_authentic(handshake);
+	uint8_t data[HELLO_BYTES];
+	ssize_t got;
+	int status;
+
+	do {
+		got = recv(crypt->fd, data, handshake_wanted(handshake), 0);
+	} while (got < 0 && errno == EINTR);
+	if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+		crypt->readable = 0;
+		return 0;
+	}
+	if (got <= 0) {
+		fail(plane, connection, got == 0 ? PLANE_CLOSED : PLANE_LOST, got == 0 ? 0 : errno);
+		return 0;
+	}
+	status = handshake_receive(handshake, data, (size_t)got);
+	if (status != HANDSHAKE_OK) {
+		fail(plane, connection, causes[-status], 0);
+		return 0;
+	}
+	if (!was_authentic && handshake_peer_is_authentic(handshake))
+		connection_report(plane, connection, PLANE_AUTHENTIC);
+	return 1;
+}
+
+/* The handshake is complete: keep what it was for. */
+static void
+complete(struct plane *plane, struct connection *connection)
+{
+	struct handshake *handshake = connection->handshake;
+	uint8_t (*ours)[32] = handshake->keys + (handshake->role == ROLE_C ? 0 : 2);
+	uint8_t (*peers)[32] = handshake->keys + (handshake->role == ROLE_C ? 2 : 0);
+
+	packet_key_init(&connection->flow[PLAIN].key, ours[0], ours[1]);
+	packet_key_init(&connection->flow[CRYPT].key, peers[0], peers[1]);
+	handshake_wipe(handshake);
+	free(handshake);
+	connection->handshake = NULL;
+	connection_report(plane, connection, PLANE_READY);
+}
+
+void
+negotiate(struct plane *plane, struct connection *connection)
+{
+	struct handshake *handshake = connection->handshake;
+	struct endpoint *crypt = &connection->endpoint[CRYPT];
+	int error = endpoint_take_error(crypt);
+
+	if (error != 0) {
+		fail(plane, connection, PLANE_LOST, error);
+		return;
+	}
+	for (;;) {
+		if (!send_out(plane, connection))
+			return;
+		if (handshake_is_computing(handshake) && !handshake->weak) {
+			connection_move(connection, &plane->computing);
+			return;
+		}
+		if (handshake_is_computing(handshake)) {	/* weak: there is nothing to it */
+			handshake_compute(handshake);
+			continue;
+		}
+		if (handshake->step == STEP_DONE) {
+			if (handshake->out_length == 0)
+				complete(plane, connection);
+			break;
+		}
+		if (!crypt->readable)
+			break;
+		if (!receive_in(plane, connection))
+			break;
+	}
+	if (connection->list != &plane->ended)
+		connection_move(connection, &plane->idle);
+}
+
+void
+negotiate_compute(struct plane *plane, struct connection *connection)
+{
+	handshake_compute(connection->handshake);
+	negotiate(plane, connection);
+}
+
+#endif

@@ -1,0 +1,142 @@
+"""The results as pictures, each as SVG and PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.metrics import METRICS
+from bench.results import Results
+
+COLOURS = {
+    "ours": "#0b6e4f",
+    "debian": "#c8553d",
+    "stunnel": "#588b8b",
+    "ssh": "#8d6a9f",
+    "plain": "#b8b8b8",
+    "python": "#e0b84c",
+}
+WIDTH = 0.8  # of a group of bars
+
+
+class Chart(NamedTuple):
+    """Bars for one or two figures in several workloads, a colour for each contender."""
+
+    name: str
+    title: str
+    workloads: dict[str, str]  # with what to call them below the bars
+    metrics: tuple[str, ...]  # side by side
+    logarithmic: bool = False
+
+
+CHARTS = [
+    Chart(
+        "bulk",
+        "Bulk",
+        {"bulk-1": "1", "bulk-8": "8", "bulk-64": "64", "duplex-8": "8, both ways"},
+        ("mb_s", "cpu_s_gb"),
+    ),
+    Chart(
+        "latency",
+        "64-byte round trip",
+        {
+            "roundtrip": "alone",
+            "roundtrip-1000": "1,000 silent",
+            "roundtrip-4000": "4,000 silent",
+            "mixed": "beside bulk",
+        },
+        ("p50_us", "p99_us"),
+        logarithmic=True,
+    ),
+    Chart(
+        "messages",
+        "64-byte ping-pong",
+        {"pingpong-64": "64 connections", "pingpong-256": "256 connections"},
+        ("msg_s", "cpu_us_msg"),
+    ),
+    Chart(
+        "connections",
+        "New connections, 16 at a time",
+        {"connect": "default", "connect-weak": "-f"},
+        ("conn_s", "cpu_ms_conn"),
+    ),
+    Chart("memory", "Idle connection, both ends", {"memory": ""}, ("kib_conn",)),
+    Chart(
+        "start",
+        "Start",
+        {"start-spipe": "spipe: first byte", "start-daemon": "spiped -d: first word"},
+        ("start_ms",),
+        logarithmic=True,
+    ),
+    Chart(
+        "workers",
+        "Workers",
+        {"workers-bulk-1": "bulk, 1", "workers-bulk-8": "bulk, 8"},
+        ("mb_s", "cpu_s_gb"),
+    ),
+]
+
+
+def draw_all(results: Results, directory: Path) -> list[str]:
+    """Draw every chart for which there is something; returns the names of the SVG files."""
+    mpl.rcParams["svg.hashsalt"] = "spiped"  # the same results, the same file
+    names = []
+    for chart in CHARTS:
+        figure = _draw(chart, results)
+        if figure is not None:
+            figure.savefig(directory / f"{chart.name}.svg", metadata={"Date": None})
+            figure.savefig(directory / f"{chart.name}.png", dpi=144)
+            names.append(f"{chart.name}.svg")
+    return names
+
+
+def _draw(chart: Chart, results: Results) -> Figure | None:
+    present = {name: label for name, label in chart.workloads.items() if results.of(name)}
+    entrants = list(dict.fromkeys(r.entrant for name in present for r in results.of(name)))
+    if not entrants:
+        return None
+    figure = Figure(figsize=(1.5 + 4.5 * len(chart.metrics), 3.6), layout="constrained")
+    figure.suptitle(chart.title)
+    for axes, metric in zip(
+        figure.subplots(1, len(chart.metrics), squeeze=False)[0], chart.metrics, strict=True
+    ):
+        _bars(axes, metric, present, entrants, results)
+        if chart.logarithmic:
+            axes.set_yscale("log")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    return figure
+
+
+def _bars(
+    axes: Axes, metric: str, workloads: dict[str, str], entrants: list[str], results: Results
+) -> None:
+    width = WIDTH / len(entrants)
+    for number, entrant in enumerate(entrants):
+        values = [results.median(name, entrant, metric) or 0.0 for name in workloads]
+        places = [group - WIDTH / 2 + width * (number + 0.5) for group in range(len(workloads))]
+        axes.bar(
+            places, values, width, label=_label(results, entrant), color=_colour(entrant, entrants)
+        )
+    axes.set_xticks(range(len(workloads)), list(workloads.values()))
+    axes.set_ylabel(METRICS[metric].title)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _label(results: Results, entrant: str) -> str:
+    name, _, workers = entrant.partition("/")
+    if workers:
+        return f"{workers} worker{'s' if workers != '1' else ''}"
+    return next(r.title for r in results.results if r.entrant == name)
+
+
+def _colour(entrant: str, entrants: list[str]) -> str | tuple[float, ...]:
+    if "/" not in entrant:
+        return COLOURS[entrant]
+    shade = (entrants.index(entrant) + 1) / len(entrants)
+    colour: tuple[float, ...] = mpl.colormaps["Greens"](0.3 + 0.6 * shade)
+    return colour

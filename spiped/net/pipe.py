@@ -1,0 +1,21 @@
+"""What all connections of a pipe have in common."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from spiped.net.address import SocketAddress
+from spiped.proto.handshake import Role
+
+
+class Pipe(NamedTuple):
+    """A pipe: which side of it we are, the key, and where it leads."""
+
+    role: Role
+    K: bytes | bytearray
+    targets: list[SocketAddress]
+    bind: SocketAddress | None = None
+    weak: bool = False
+    require_pfs: bool = False
+    keepalive: bool = True
+    timeout: float = 5.0

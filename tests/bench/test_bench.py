@@ -1,0 +1,178 @@
+"""The benchmarks: a tiny run is complete and its bytes add up; no figure is ever asserted."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.goals import GOALS, judge
+from bench.programs import build
+from bench.report import markdown
+from bench.results import Result, Results
+from bench.stage import Broken, Client
+from bench.workloads import WORKLOADS
+from tests.daemons import needs
+from tests.helpers import ROOT
+
+TINY = "bulk-1|duplex-8|roundtrip$|connect|mixed|start-"
+PATIENCE = 120  # seconds
+
+ENTRANTS = {
+    **dict.fromkeys(("bulk-1", "duplex-8", "roundtrip", "connect", "mixed"), ("ours", "debian")),
+    "connect-weak": ("ours", "debian"),
+    "start-spipe": ("ours", "debian"),
+    "start-daemon": ("ours", "debian"),
+}
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a tiny run has left its report."""
+    needs("cc")
+    needs("spiped")
+    directory = tmp_path_factory.mktemp("bench")
+    words = ["--only", TINY, "--contenders", "ours,debian", "--rounds", "1", "--seconds", "0.05"]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *words, "--results", str(directory)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return directory
+
+
+@pytest.fixture(scope="module")
+def report(directory: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((directory / "newest.json").read_text())
+    return data
+
+
+def test_every_contender_has_a_sample_of_every_workload(report: dict[str, Any]) -> None:
+    samples = {(r["workload"], r["entrant"]): r for r in report["results"]}
+    assert set(samples) == {(name, who) for name, both in ENTRANTS.items() for who in both}
+    metrics = {workload.name: set(workload.metrics) for workload in WORKLOADS}
+    for (name, _), result in samples.items():
+        assert result["problem"] is None
+        (sample,) = result["rounds"]
+        assert all(sample[metric] > 0 for metric in metrics[name])
+        assert result["median"] == sample
+
+
+def test_what_was_sent_has_arrived(report: dict[str, Any]) -> None:
+    for result in report["results"]:
+        for sample in result["rounds"]:
+            assert sample.get("sent") == sample.get("received")
+            if result["workload"] in ("bulk-1", "duplex-8", "roundtrip", "mixed"):
+                assert sample["sent"] > 0
+
+
+def test_the_report_has_the_machine_the_goals_and_every_workload(
+    directory: Path, report: dict[str, Any]
+) -> None:
+    text = (directory / "newest.md").read_text()
+    assert report["machine"]["processor"] in text
+    assert "| ≥ 4 × debian | 5 |" in text  # noqa: RUF001
+    for workload in WORKLOADS:
+        title = f"## {workload.title[0].upper()}{workload.title[1:]}\n"
+        assert (title in text) == (workload.name in ENTRANTS)
+
+
+def test_charts_are_drawn_for_what_was_measured(directory: Path) -> None:
+    pytest.importorskip("matplotlib")
+    for name in ("bulk", "latency", "connections", "start"):
+        assert (directory / f"{name}.svg").read_text().rstrip().endswith("</svg>")
+        assert (directory / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert not (directory / "memory.svg").exists()
+
+
+def test_the_report_can_be_made_again_from_the_json(directory: Path) -> None:
+    results = Results.from_json((directory / "newest.json").read_text())
+    assert results.to_json() == (directory / "newest.json").read_text()
+    before = (directory / "newest.md").read_text()
+    assert markdown(results, re.findall(r"!\[.*\]\((.*)\)", before)) == before
+
+
+def alter(listener: socket.socket, target: int, position: int) -> None:
+    """Relay one connection, but change the byte at a position of what comes back."""
+    client, _ = listener.accept()
+    with client, socket.create_connection(("127.0.0.1", target)) as server, suppress(OSError):
+        passed = 0
+        while data := client.recv(65536):
+            server.sendall(data)
+            answer = bytearray(server.recv(65536))
+            if passed <= position < passed + len(answer):
+                answer[position - passed] ^= 1
+            passed += len(answer)
+            client.sendall(answer)
+
+
+@pytest.mark.parametrize("position", [1, 64, 1000])
+def test_the_load_generator_notices_a_single_altered_byte(tmp_path: Path, position: int) -> None:
+    needs("cc")
+    load = build(tmp_path).load
+    with (
+        socket.create_server(("127.0.0.1", 0)) as echo,
+        socket.create_server(("127.0.0.1", 0)) as between,
+    ):
+        target = subprocess.Popen([load, "target", str(echo.fileno())], pass_fds=[echo.fileno()])
+        relay = threading.Thread(target=alter, args=(between, echo.getsockname()[1], position))
+        relay.start()
+        client = Client([load, "pingpong", str(between.getsockname()[1]), "1", "0.2"])
+        try:
+            client.wait_until_ready()
+            client.go()
+            with pytest.raises(Broken, match="altered"):
+                client.report()
+        finally:
+            for process in (client.process, target):
+                process.kill()
+                process.wait()
+            relay.join()
+
+
+def made_up(**medians: float) -> Results:
+    """Results of one workload, "bulk-1", in which contenders reached so many MB/s."""
+    results = Results(machine={}, versions={}, rounds=1, seconds=1.0)
+    for entrant, value in medians.items():
+        results.results.append(Result("bulk-1", entrant, entrant, [{"mb_s": value}]))
+    return results
+
+
+@pytest.mark.parametrize(
+    ("ours", "verdict"),
+    [(500, "aim reached"), (499, "reached"), (400, "reached"), (300, "missed by 25%")],
+)
+def test_a_goal_is_judged_by_its_quotient(ours: float, verdict: str) -> None:
+    judged = {v.goal: v.verdict for v in judge(made_up(ours=ours, debian=100))}
+    assert judged[GOALS[0]] == verdict
+    assert set(judged.values()) == {verdict, "not measured"}
+
+
+def test_without_the_contender_that_it_names_a_goal_is_not_judged() -> None:
+    assert {v.verdict for v in judge(made_up(ours=500))} == {"not measured"}
+
+
+def test_a_busy_load_generator_is_pointed_out() -> None:
+    results = made_up(ours=500, debian=100)
+    results.results[0].rounds[0]["generator"] = 0.95
+    text = markdown(results)
+    assert "| ours | 500 (5.00) * |" in text
+    assert "| debian | 100 |" in text
+
+
+def test_a_contender_that_cannot_is_reported_with_its_reason() -> None:
+    results = made_up(ours=500)
+    results.results.append(Result("bulk-1", "ssh", "ssh -L", problem="ssh is not installed"))
+    assert "- ssh -L: ssh is not installed" in markdown(results)

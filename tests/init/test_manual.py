@@ -1,0 +1,104 @@
+"""The manual pages: well formed, and complete."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spiped import cli, pipe
+from tests.daemons import Stage, needs
+from tests.init.systems import ROOT
+
+MAN = ROOT / "man"
+
+PAGES: dict[str, tuple[Mapping[str, Any], str]] = {
+    "spiped": (cli.TABLE, cli.USAGE),
+    "spipe": (cli.PIPE_TABLE, pipe.USAGE),
+}
+
+SECTIONS = (
+    "NAME",
+    "SYNOPSIS",
+    "DESCRIPTION",
+    "OPTIONS",
+    "SIGNALS",
+    "ENVIRONMENT",
+    "EXIT STATUS",
+    "EXAMPLES",
+    "SEE ALSO",
+    "DIFFERENCES",
+    "SECURITY CONSIDERATIONS",
+)
+
+# What depends on the pages that this machine has
+ELSEWHERE = ("referenced manual not found", "outdated mandoc.db")
+
+each_page = pytest.mark.parametrize("name", PAGES)
+
+
+def section(name: str, title: str) -> str:
+    """The source of a section of a page."""
+    text = (MAN / f"{name}.1").read_text()
+    found = re.search(rf"^\.Sh {title}\n(.*?)(?=^\.Sh |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"{name}(1) has no section {title}"
+    return found[1]
+
+
+def described(name: str) -> dict[str, bool]:
+    """The options that have an entry of their own, and whether they take an argument."""
+    entries = re.findall(r"^\.It ((?:Fl )+)(\S+)(.*)$", section(name, "OPTIONS"), re.MULTILINE)
+    options = {"-" * flags.count("Fl") + option: bool(rest) for flags, option, rest in entries}
+    assert len(options) == len(entries), "an option is described twice"
+    return options
+
+
+def rendered(stage: Stage, path: Path) -> str:
+    """A page as plain text, without line breaks."""
+    page = stage.run(needs("mandoc"), "-Tutf8", str(path)).stdout.decode()
+    return " ".join(re.sub(r".\x08", "", page).split())
+
+
+@each_page
+def test_mandoc_has_nothing_to_say(stage: Stage, name: str) -> None:
+    linted = stage.run(needs("mandoc"), "-Tlint", str(MAN / f"{name}.1"))
+    lines = (linted.stdout + linted.stderr).decode().splitlines()
+    assert [line for line in lines if not any(words in line for words in ELSEWHERE)] == []
+
+
+@each_page
+def test_a_page_has_all_sections(name: str) -> None:
+    for title in SECTIONS:
+        assert section(name, title).strip()
+
+
+@each_page
+def test_the_options_are_those_of_the_program(name: str) -> None:
+    table, _ = PAGES[name]
+    assert described(name) == {option: parser is not None for option, parser in table.items()}
+
+
+@each_page
+def test_the_synopsis_and_the_usage_text_name_all_options(stage: Stage, name: str) -> None:
+    table, usage = PAGES[name]
+    page = rendered(stage, MAN / f"{name}.1")
+    synopsis = page[page.index("SYNOPSIS") : page.index("DESCRIPTION")]
+    option = re.compile(r"(?<![\w-])--?[A-Za-z][a-z-]*(?!\w)")
+    shown = set(option.findall(synopsis))
+    shown |= {f"-{letter}" for letter in re.findall(r"\| (\w)\b", synopsis)}  # -e | d
+    assert table.keys() <= shown
+    assert table.keys() <= set(option.findall(usage))
+
+
+@pytest.mark.parametrize("variable", ["SPIPED_BACKEND", "SPIPED_KERNELS"])
+@each_page
+def test_the_environment_is_described(name: str, variable: str) -> None:
+    assert f"Ev {variable}" in section(name, "ENVIRONMENT")
+
+
+def test_the_signals_are_described() -> None:
+    for number in ("SIGTERM", "SIGINT", "SIGHUP"):
+        assert f".It Dv {number}" in section("spiped", "SIGNALS")

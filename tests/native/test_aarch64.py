@@ -1,0 +1,49 @@
+"""The cryptography on ARM: cross-compiled, and run by an emulator."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.daemons import needs
+from tests.helpers import VECTORS, compile_with_crypto, run
+
+CROSS_COMPILER = "aarch64-linux-gnu-gcc"
+EMULATOR = "qemu-aarch64"
+
+KERNELS = {
+    "sha256 armce",
+    "sha256 portable",
+    "aes256ctr armce",
+    "aes256ctr portable",
+    "modexp portable",
+}
+
+
+@pytest.fixture(scope="module")
+def arm_check(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    needs(CROSS_COMPILER)
+    program = tmp_path_factory.mktemp("aarch64") / "arm_check"
+    source = Path(__file__).with_name("arm_check.c")
+    compile_with_crypto([CROSS_COMPILER], [source], program, ["-static"])
+    return program
+
+
+def check(program: Path, y: str, *options: str) -> subprocess.CompletedProcess[str]:
+    case = VECTORS["cases"][0]
+    return subprocess.run(
+        [needs(EMULATOR), *options, program, case["x_C"], y, case["y_S"], case["y_SC"]],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_every_arm_kernel_is_right(arm_check: Path) -> None:
+    result = check(arm_check, VECTORS["cases"][0]["y_C"])
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert {line.removesuffix(": checked") for line in result.stdout.splitlines()} == KERNELS
+
+
+def test_without_the_extensions_the_portable_kernels_serve(arm_check: Path) -> None:
+    """A processor of the first generation, such as the Raspberry Pi 4's, has no cryptography."""

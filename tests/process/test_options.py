@@ -1,0 +1,343 @@
+"""The command line: its grammar, its numbers, and what is said about mistakes."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+
+import pytest
+
+from spiped import __version__, options
+from spiped.cli import PIPE_TABLE, TABLE, daemon_options
+from spiped.config import DaemonOptions
+from spiped.errors import OperatorError
+from tests.daemons import Stage, ours
+
+# A command line that is complete, to which tests add something
+COMPLETE = ["-e", "-s", "[127.0.0.1]:1", "-t", "[127.0.0.1]:2", "-k", "key"]
+
+
+def parsed(*more: str) -> DaemonOptions:
+    return daemon_options([*COMPLETE, *more])
+
+
+def lines_of_usage(*words: str) -> tuple[str, ...]:
+    """What is said before the usage text."""
+    with pytest.raises(options.Usage) as caught:
+        daemon_options(list(words))
+    return caught.value.lines
+
+
+# Grammar
+
+
+def test_letters_bundle_and_the_last_one_takes_its_argument_from_the_next_word() -> None:
+    together = daemon_options(["-dFjs", "/source", "-t", "/target", "-k", "key"])
+    assert together.decrypt
+    assert together.foreground
+    assert not together.pipe.keepalive
+    assert together.source == "/source"
+
+
+def test_an_argument_may_be_attached() -> None:
+    attached = daemon_options(["-e", "-s/source", "-t/target", "-Fkkey", "-n5"])
+    assert attached.pipe.key_file == "key"
+    assert attached.pipe.target == "/target"
+    assert attached.foreground
+    assert attached.connections == 5
+
+
+@pytest.mark.parametrize("word", ["-f", "--", "-", "--syslog", "-v", ""])
+def test_an_argument_is_the_next_word_whatever_it_looks_like(word: str) -> None:
+    found = daemon_options(["-e", "-s", "/source", "-k", word, "-t", "/target"])
+    assert found.pipe.key_file == word
+    assert not found.pipe.weak
+    assert not found.syslog
+
+
+def test_short_options_know_no_equals_sign() -> None:
+    assert daemon_options(["-e", "-s/s", "-t/t", "-k=key"]).pipe.key_file == "=key"
+    with pytest.raises(OperatorError, match="-n =5"):
+        parsed("-n=5")
+
+
+def test_two_dashes_end_the_options_and_nothing_may_follow() -> None:
+    assert parsed("--") == parsed()
+    for rest in (["--", "-F"], ["--", "more"], ["more"], ["-"], ["more", "-F"], [""]):
+        assert lines_of_usage(*COMPLETE, *rest) == ()
+
+
+@pytest.mark.parametrize(
+    ("word", "named"),
+    [
+        ("-x", "-x"),
+        ("-Fx", "-x"),
+        ("-é", "-é"),
+        ("--foo=bar", "--foo=bar"),
+        ("--sys", "--sys"),
+        ("--syslog=x", "--syslog=x"),
+        ("--syslogs", "--syslogs"),
+        ("--workers=2", "--workers=2"),
+        ("---", "---"),
+    ],
+)
+def test_an_unknown_option_is_named(word: str, named: str) -> None:
+    assert lines_of_usage(*COMPLETE, word) == (f"illegal option -- {named}",)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, parser in TABLE.items() if parser is not None], ids=str
+)
+def test_a_missing_argument_is_named(name: str) -> None:
+    assert lines_of_usage(name) == (f"Missing argument to {name}",)
+
+
+@pytest.mark.parametrize("name", sorted(set(TABLE) - {"-v"}))
+def test_no_option_may_be_repeated(name: str) -> None:
+    argument = [] if TABLE[name] is None else ["1"]
+    with pytest.raises(options.Usage) as caught:
+        options.parse([name, *argument, name, *argument], TABLE)
+    assert caught.value.lines == ()
+
+
+def test_parsing_stops_at_the_first_failure() -> None:
+    assert lines_of_usage("-x", "-y") == ("illegal option -- -x",)
+    assert lines_of_usage("-F", "-F", "-x") == ()
+    with pytest.raises(OperatorError, match="-n abc"):
+        daemon_options(["-n", "abc", "-x", "-o", "abc"])
+    with pytest.raises(options.Version):
+        daemon_options(["-v", "-x"])
+
+
+@pytest.mark.parametrize("words", [["-v"], ["-ev"], ["-vx"], ["-e", "-v", "-k"], [*COMPLETE, "-v"]])
+def test_version_wins_wherever_it_stands(words: list[str]) -> None:
+    with pytest.raises(options.Version):
+        daemon_options(words)
+
+
+def test_an_option_before_the_version_must_be_right() -> None:
+    assert lines_of_usage("-xv") == ("illegal option -- -x",)
+
+
+# Defaults and conflicts
+
+
+def test_the_defaults() -> None:
+    found = parsed()
+    assert not found.decrypt
+    assert found.connections == 100
+    assert found.pid_file == "[127.0.0.1]:1.pid"
+    assert found.resolve_interval == 60
+    assert found.workers is None
+    assert found.pipe.timeout == 5
+    assert found.pipe.keepalive
+    assert found.pipe.bind is None
+    assert found.user is None
+    assert found.log_file is None
+    flags = found.pipe.weak, found.pipe.require_pfs, found.wait_for_dns, found.foreground
+    assert not any([*flags, found.syslog, found.verbose])
+
+
+def test_the_pid_file_can_be_chosen() -> None:
+    assert parsed("-p", "/run/x.pid").pid_file == "/run/x.pid"
+
+
+@pytest.mark.parametrize("missing", ["-e", "-s", "-t", "-k"])
+def test_what_is_required_must_be_there(missing: str) -> None:
+    at = COMPLETE.index(missing)
+    rest = COMPLETE[:at] + COMPLETE[at + (1 if missing == "-e" else 2) :]
+    assert lines_of_usage(*rest) == ()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-d"],
+        ["-f", "-g"],
+        ["-gf"],
+        ["-R", "-r", "30"],
+        ["-r", "61", "-R"],
+        ["-R", "-r", "nan"],
+        ["-o", "nan"],
+        ["--syslog", "--log-file", "log"],
+    ],
+    ids=" ".join,
+)
+def test_what_contradicts_itself_is_refused(words: list[str]) -> None:
+    assert lines_of_usage(*COMPLETE, *words) == ()
+
+
+@pytest.mark.parametrize("interval", ["60", "0", "0x3c", "6e1"])
+def test_the_default_interval_does_not_contradict_never(interval: str) -> None:
+    assert parsed("-R", "-r", interval).resolve_interval == math.inf
+
+
+@pytest.mark.parametrize("name", ["-s", "-t", "-b"])
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [("", "Empty socket address"), (":22", 'No host in ":22"'), ("::1:80", 'No host in "::1:80"')],
+)
+def test_what_cannot_be_an_address_is_refused_with_the_usage(
+    name: str, address: str, line: str
+) -> None:
+    words = [*COMPLETE, "-b", "[127.0.0.1]:0"]
+    words[words.index(name) + 1] = address
+    assert lines_of_usage(*words) == (line,)
+
+
+def test_the_number_of_workers() -> None:
+    assert parsed("--workers", "3").workers == 3
+    assert parsed("--workers", "auto").workers is None
+    for wrong in ("0", "-1", "1025", "two", ""):
+        with pytest.raises(OperatorError, match="Error parsing argument: --workers"):
+            parsed("--workers", wrong)
+
+
+# Numbers
+
+INTEGERS = {
+    "0": 0,
+    "5": 5,
+    " \t5": 5,
+    "+5": 5,
+    "-0": 0,
+    "0x10": 16,
+    "0XfF": 255,
+    "010": 8,
+    "18446744073709551615": 2**64 - 1,
+}
+
+SECONDS = {
+    "0.5": 0.5,
+    ".5": 0.5,
+    "5.": 5.0,
+    "1e3": 1000.0,
+    "1E-1": 0.1,
+    "0x10": 16.0,
+    "0x1p-1": 0.5,
+    " 7": 7.0,
+    "+7": 7.0,
+    "inf": math.inf,
+    "Infinity": math.inf,
+}
+
+INVALID_INTEGERS = ["", " ", "abc", "5x", "5 ", "5.5", "08", "0x", "0xg", "1e3", "+-5", "1_0", "٣"]
+INTEGERS_OUT_OF_RANGE = ["18446744073709551616", "99999999999999999999999", "-1", "-5", "-0x10"]
+INVALID_SECONDS = ["", " ", "abc", "5s", "5 ", "1e", "1_0", "0x", "--5", "5,5", "٣"]
+SECONDS_OUT_OF_RANGE = ["-1", "-0.5", "-inf", "1e999", "0x1p5000", "-1e999"]
+
+
+@pytest.mark.parametrize("text", INTEGERS)
+def test_integers_are_read_as_c_reads_them(text: str) -> None:
+    assert parsed("-n", text).connections == INTEGERS[text]
+
+
+@pytest.mark.parametrize("text", SECONDS)
+def test_seconds_are_read_as_c_reads_them(text: str) -> None:
+    assert parsed("-o", text).pipe.timeout == SECONDS[text]
+    assert parsed("-r", text).resolve_interval == SECONDS[text]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("-n", text) for text in INVALID_INTEGERS]
+    + [(name, text) for name in ("-o", "-r") for text in INVALID_SECONDS],
+)
+def test_what_is_no_number_is_called_invalid(name: str, text: str) -> None:
+    with pytest.raises(OperatorError) as caught:
+        parsed(name, text)
+    assert not isinstance(caught.value, options.Usage)
+    assert caught.value.lines == (f"Error parsing argument: {name} {text}: Invalid argument",)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("-n", text) for text in INTEGERS_OUT_OF_RANGE]
+    + [(name, text) for name in ("-o", "-r") for text in SECONDS_OUT_OF_RANGE],
+)
+def test_what_is_too_large_or_negative_is_called_out_of_range(name: str, text: str) -> None:
+    with pytest.raises(OperatorError) as caught:
+        parsed(name, text)
+    assert caught.value.lines == (
+        f"Error parsing argument: {name} {text}: Numerical result out of range",
+    )
+
+
+def test_zero_stands_for_the_default_and_nan_for_never() -> None:
+    assert parsed("-o", "0").pipe.timeout == 5
+    assert parsed("-r", "0").resolve_interval == 60
+    assert parsed("-r", "nan").resolve_interval == math.inf
+    assert parsed("-n", "0").connections == 0  # no limit
+
+
+# What the processes say
+
+
+@pytest.mark.parametrize("program", ["spiped", "spipe"])
+def test_the_version_goes_to_stderr(stage: Stage, program: str) -> None:
+    result = stage.run(ours(program), "-v")
+    assert (result.returncode, result.stdout) == (0, b"")
+    assert result.stderr == f"{program} {__version__}\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("program", "table"), [("spiped", TABLE), ("spipe", PIPE_TABLE)], ids=["spiped", "spipe"]
+)
+def test_without_arguments_there_is_usage_that_names_every_option(
+    stage: Stage, program: str, table: dict[str, object]
+) -> None:
+    result = stage.run(ours(program), text=True)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"usage: {program} ")
+    assert result.stderr.splitlines()[-1].split() == [program, "-v"]
+    assert "illegal option" not in result.stderr
+    assert "invalid option" not in result.stderr
+    assert set(re.findall(r"(?<![\w-])-{1,2}[A-Za-z][a-z-]*", result.stderr)) == set(table)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["-x"], "spiped: illegal option -- -x"),
+        (["--foo=bar"], "spiped: illegal option -- --foo=bar"),
+        (["-k"], "spiped: Missing argument to -k"),
+        ([*COMPLETE, "-b", ""], "spiped: Empty socket address"),
+    ],
+)
+def test_a_mistake_is_named_before_the_usage(stage: Stage, words: list[str], line: str) -> None:
+    result = stage.run(ours("spiped"), *words, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"{line}\nusage: spiped ")
+
+
+def test_a_wrong_number_is_named_without_usage(stage: Stage) -> None:
+    result = stage.run(ours("spiped"), "-n", "abc")
+    assert result.returncode == 1
+    assert result.stderr == b"spiped: Error parsing argument: -n abc: Invalid argument\n"
+
+
+@pytest.mark.parametrize("word", ["-F", "-e", "-s", "-n", "-D", "--syslog", "--workers"])
+def test_spipe_knows_only_its_own_options(stage: Stage, word: str) -> None:
+    result = stage.run(ours("spipe"), word, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"spipe: illegal option -- {word}\nusage: spipe ")
+
+
+def test_a_program_calls_itself_what_it_was_called(stage: Stage) -> None:
+    alias = stage.directory / "my-pipe"
+    alias.symlink_to(ours("spiped"))
+    result = stage.run(str(alias), "-x")
+    assert result.stderr.startswith(b"my-pipe: illegal option")
+
+
+def test_a_word_that_is_no_text_is_named_as_it_came(stage: Stage) -> None:
+    result = stage.run(ours("spiped"), os.fsdecode(b"-\xff"))
+    assert result.returncode == 1
+    assert result.stderr.startswith(b"spiped: illegal option -- -\xff\nusage: spiped ")
+
+
+def test_it_runs_as_a_python_module(stage: Stage) -> None:
+    result = stage.run(sys.executable, "-m", "spiped", "-v")
+    assert (result.returncode, result.stderr) == (0, f"spiped {__version__}\n".encode())
