@@ -12,6 +12,7 @@ from spiped.proto.handshake import Handshake, Role, Secrets
 from spiped.proto.keys import handshake_keys
 from spiped.proto.packets import Opener, Sealer
 from tests.helpers import VECTORS, unhex
+from tests.proto.conftest import Maker
 
 K = unhex(VECTORS["K"])
 NONCE_C, NONCE_S = unhex(VECTORS["nonce_C"]), unhex(VECTORS["nonce_S"])
@@ -25,8 +26,8 @@ def secrets(case: dict, role: Role) -> Secrets:
     return Secrets(nonce, None if x is None else bytearray(unhex(x)))
 
 
-def machine(crypto: Backend, case: dict, role: Role, require_pfs: bool = False) -> Handshake:
-    return Handshake(crypto, role, K, secrets(case, role), require_pfs=require_pfs)
+def machine(maker: Maker, case: dict, role: Role, require_pfs: bool = False) -> Handshake:
+    return maker.make(maker.crypto, role, K, secrets(case, role), require_pfs=require_pfs)
 
 
 def test_the_key_is_the_hash_of_the_key_file(crypto: Backend) -> None:
@@ -47,9 +48,9 @@ def test_dhmac_keys(crypto: Backend) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_handshake_sends_and_derives_what_the_vectors_say(crypto: Backend, name: str) -> None:
+def test_the_handshake_sends_and_derives_what_the_vectors_say(maker: Maker, name: str) -> None:
     case = CASES[name]
-    C, S = machine(crypto, case, Role.C), machine(crypto, case, Role.S)
+    C, S = machine(maker, case, Role.C), machine(maker, case, Role.S)
     assert C.data_to_send() == NONCE_C
     assert S.data_to_send() == NONCE_S
     C.receive(NONCE_S)
@@ -95,8 +96,8 @@ def test_packets(crypto: Backend, name: str) -> None:
         assert not opener.inside_packet
 
 
-def verdict(crypto: Backend, message: bytes, require_pfs: bool) -> str:
-    S = machine(crypto, CASES["both-pfs"], Role.S, require_pfs)
+def verdict(maker: Maker, message: bytes, require_pfs: bool) -> str:
+    S = machine(maker, CASES["both-pfs"], Role.S, require_pfs)
     S.receive(NONCE_C)
     try:
         S.receive(message)
@@ -106,14 +107,14 @@ def verdict(crypto: Backend, message: bytes, require_pfs: bool) -> str:
 
 
 @pytest.mark.parametrize("name", [name for name in REJECTION if name.startswith("handshake")])
-def test_handshake_messages_get_upstreams_verdict(crypto: Backend, name: str) -> None:
+def test_handshake_messages_get_upstreams_verdict(maker: Maker, name: str) -> None:
     message = unhex(REJECTION[name]["yh"])
     expected = {
         "reject always": ("reject", "reject"),
         "accept": ("accept", "accept"),
         "reject under -g only": ("accept", "reject"),
     }[REJECTION[name]["upstream"]]
-    assert (verdict(crypto, message, False), verdict(crypto, message, True)) == expected
+    assert (verdict(maker, message, False), verdict(maker, message, True)) == expected
 
 
 @pytest.mark.parametrize("name", [name for name in REJECTION if not name.startswith("handshake")])
