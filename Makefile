@@ -13,7 +13,7 @@ LIBDIR ?= $(PREFIX)/lib/spiped
 SOURCES := setup.py pyproject.toml spiped/__init__.py $(wildcard _native/*.* _native/*/*.*)
 PYTHON_FILES := setup.py _native spiped tests bench
 
-.PHONY: all build demo test check bench bench-quick sanitize fuzz install clean
+.PHONY: all build demo test check bench bench-quick bench-kernels sanitize fuzz install clean
 
 all: build
 
@@ -62,6 +62,11 @@ bench: build $(VENV)/bench-tools
 bench-quick: build $(VENV)/bench-tools
 	$(BIN)/python -m bench --quick $(BENCH_ARGS)
 
+# Every kernel, and the packets, beside OpenSSL; needs libssl-dev.
+bench-kernels: $(VENV)/ready
+	$(BIN)/python -m bench.kernels
+	$(BIN)/python -m bench.packets
+
 # The tests of the extension and of everything on top of it, under AddressSanitizer and UBSan.
 sanitize: build
 	$(BIN)/python tests/sanitize.py
@@ -69,7 +74,7 @@ sanitize: build
 # Fuzz the opening of packets for FUZZ_SECONDS; needs clang.
 FUZZ_SECONDS ?= 600
 fuzz: build
-	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
+	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS)
 
 install:
 	$(PYTHON) -m venv $(DESTDIR)$(LIBDIR)

@@ -72,7 +72,6 @@ struct connection {
 
 struct plane {
 	int epoll;
-	int acceptable;			/* the listener had an event in the last turn */
 	uint64_t drain_ms;
 	uint64_t *total[2];		/* payload bytes by flow */
 	struct link idle;		/* waiting for events, or for the caller */

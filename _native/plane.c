@@ -347,28 +347,23 @@ serve(struct plane *plane, struct connection *connection)
 	}
 }
 
-/*
- * Wait at most wait_ms, and serve what is ready.  Returns 1 if the caller is
- * wanted: the control descriptor or the listener is readable, or a signal has
- * arrived.
- */
+/* Wait at most wait_ms, and serve what is ready.  Returns a set of enum plane_wanted. */
 static int
 turn(struct plane *plane, int wait_ms)
 {
 	struct epoll_event events[EVENTS_PER_TURN];
 	int count = epoll_wait(plane->epoll, events, EVENTS_PER_TURN, wait_ms);
-	int wanted = count < 0;
+	int wanted = count < 0 ? PLANE_INTERRUPTED : 0;
 
-	plane->acceptable = 0;
 	/* All events are taken before anything is served, so that none can be of a connection
 	 * that has ended in the meantime. */
 	for (int i = 0; i < count; i++) {
 		uintptr_t tagged = (uintptr_t)events[i].data.u64;
 
 		if (tagged == TAG_CONTROL)
-			wanted = 1;
+			wanted |= PLANE_CONTROL;
 		else if (tagged == TAG_LISTENER)
-			wanted = plane->acceptable = 1;
+			wanted |= PLANE_ACCEPTABLE;
 		else
 			take_event(plane, (struct connection *)(tagged & ~(uintptr_t)1),
 			    (int)(tagged & 1), events[i].events);
@@ -393,12 +388,12 @@ is_busy(const struct plane *plane)
 }
 
 size_t
-plane_run(struct plane *plane, int64_t timeout_ms, int *acceptable,
+plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,
     struct plane_event *events, size_t room)
 {
 	uint64_t deadline = timeout_ms > 0 ? now_ms() + (uint64_t)timeout_ms : 0;
 	size_t count = 0;
-	int wanted;
+	int due;
 
 	do {
 		int64_t wait = timeout_ms < 0 ? INT_MAX : timeout_ms;
@@ -408,17 +403,16 @@ plane_run(struct plane *plane, int64_t timeout_ms, int *acceptable,
 
 			wait = now < deadline ? (int64_t)(deadline - now) : 0;
 		}
-		wanted = wait == 0;
+		due = wait == 0;
 		if (is_busy(plane))
 			wait = 0;
 		else if (!list_empty(&plane->draining) && wait > DRAIN_POLL_MS)
 			wait = DRAIN_POLL_MS;
 		else if (wait >= INT_MAX)
 			wait = timeout_ms < 0 ? -1 : INT_MAX;
-		wanted |= turn(plane, (int)wait);
-	} while (!wanted && plane->first_news == NULL);
+		*wanted = turn(plane, (int)wait);
+	} while (!due && *wanted == 0 && plane->first_news == NULL);
 
-	*acceptable = plane->acceptable;
 	while (count < room && plane->first_news != NULL)
 		events[count++] = take_news(plane);
 	return count;
@@ -450,7 +444,6 @@ plane_new(int control, uint64_t drain_ms, uint64_t *sealed, uint64_t *opened)
 		errno = saved;
 		return NULL;
 	}
-	plane->acceptable = 0;
 	plane->drain_ms = drain_ms;
 	plane->total[PLAIN] = sealed;
 	plane->total[CRYPT] = opened;
@@ -567,10 +560,10 @@ plane_cancel(struct plane *plane, struct connection *connection)
 }
 
 size_t
-plane_run(struct plane *plane, int64_t timeout_ms, int *acceptable,
+plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,
     struct plane_event *events, size_t room)
 {
-	(void)plane, (void)timeout_ms, (void)acceptable, (void)events, (void)room;
+	(void)plane, (void)timeout_ms, (void)wanted, (void)events, (void)room;
 	abort();
 }
 

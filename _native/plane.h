@@ -50,6 +50,13 @@ enum plane_news {
 	PLANE_ENDED = 4			/* it is gone, and its sockets are closed */
 };
 
+/* What else plane_run() may return for. */
+enum plane_wanted {
+	PLANE_CONTROL = 1,		/* the control descriptor is readable */
+	PLANE_ACCEPTABLE = 2,		/* there is a connection to be accepted */
+	PLANE_INTERRUPTED = 4		/* a signal has arrived */
+};
+
 /* The byte counts are of payload. */
 struct plane_event {
 	uint64_t id;
@@ -114,12 +121,12 @@ void plane_cancel(struct plane *plane, struct connection *connection);
 
 /*
  * Go on, until the control descriptor is readable, there is a connection to be
- * accepted (then *acceptable is set to 1, else to 0), there is news of a
- * connection, a signal has arrived, or timeout_ms have passed (negative: no
- * limit; 0: one turn).  Writes the news of at most `room` (> 0) connections to
- * *events and returns their number; others follow at the next call.
+ * accepted, there is news of a connection, a signal has arrived, or timeout_ms
+ * have passed (negative: no limit; 0: one turn).  Writes the news of at most
+ * `room` (> 0) connections to *events and returns their number; others follow at
+ * the next call.  *wanted says what else the caller has to look after.
  */
-size_t plane_run(struct plane *plane, int64_t timeout_ms, int *acceptable,
+size_t plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,
     struct plane_event *events, size_t room);
 
 /* Reset every connection; plane_run() will report them. */

@@ -22,6 +22,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -42,7 +43,8 @@
 #define EVENTS 256
 #define PATIENCE 20		/* seconds that anything may take beyond what it should */
 
-enum mode { SINK = 'S', ECHO = 'E' };
+/* A prompt echo is one that nothing else is done beside. */
+enum mode { SINK = 'S', ECHO = 'E', PROMPT = 'P' };
 
 /* What a connection begins with; answered by one byte. */
 struct hello {
@@ -60,7 +62,7 @@ struct summary {
 
 static const char MAGIC[7] = "measure";
 static uint8_t pattern[PERIOD + CHUNK];
-static uint8_t buffer[CHUNK];
+static _Thread_local uint8_t buffer[CHUNK];
 
 /* Small things. */
 
@@ -147,6 +149,7 @@ send_at_once(int fd)
 /* The target. */
 
 struct served {
+	int epoll;		/* that watches it */
 	int fd;
 	struct hello hello;
 	size_t hello_length;
@@ -163,6 +166,9 @@ stop_serving(struct served *served)
 	free(served);
 }
 
+/* The small round trips have a thread of their own, so that they wait for no bulk here. */
+static int prompt_epoll;
+
 static ssize_t
 take_hello(struct served *served)
 {
@@ -175,7 +181,13 @@ take_hello(struct served *served)
 		return got;
 	if (memcmp(served->hello.magic, MAGIC, sizeof(MAGIC)) != 0)
 		return -1;
-	return send(served->fd, "!", 1, MSG_NOSIGNAL);
+	got = send(served->fd, "!", 1, MSG_NOSIGNAL);
+	if (got == 1 && served->hello.mode == PROMPT) {
+		epoll_ctl(served->epoll, EPOLL_CTL_DEL, served->fd, NULL);
+		served->epoll = prompt_epoll;
+		watch(served->epoll, EPOLL_CTL_ADD, served->fd, EPOLLIN, served);
+	}
+	return got;
 }
 
 static ssize_t
@@ -196,7 +208,7 @@ sink(struct served *served)
 }
 
 static ssize_t
-echo(int epoll, struct served *served)
+echo(struct served *served)
 {
 	ssize_t got = recv(served->fd, buffer, ECHO_CHUNK, 0);
 	ssize_t sent;
@@ -214,13 +226,13 @@ echo(int epoll, struct served *served)
 		if (served->unsent == NULL)
 			die("out of memory");
 		memcpy(served->unsent, buffer + sent, served->unsent_end);
-		watch(epoll, EPOLL_CTL_MOD, served->fd, EPOLLOUT, served);
+		watch(served->epoll, EPOLL_CTL_MOD, served->fd, EPOLLOUT, served);
 	}
 	return got;
 }
 
 static ssize_t
-echo_unsent(int epoll, struct served *served)
+echo_unsent(struct served *served)
 {
 	ssize_t sent = send(served->fd, served->unsent + served->unsent_start,
 	    served->unsent_end - served->unsent_start, MSG_NOSIGNAL);
@@ -230,24 +242,24 @@ echo_unsent(int epoll, struct served *served)
 	if (served->unsent_start == served->unsent_end) {
 		free(served->unsent);
 		served->unsent = NULL;
-		watch(epoll, EPOLL_CTL_MOD, served->fd, EPOLLIN, served);
+		watch(served->epoll, EPOLL_CTL_MOD, served->fd, EPOLLIN, served);
 	}
 	return sent;
 }
 
 static void
-serve(int epoll, struct served *served)
+serve(struct served *served)
 {
 	ssize_t status;
 
 	if (served->hello_length < sizeof(served->hello))
 		status = take_hello(served);
 	else if (served->unsent != NULL)
-		status = echo_unsent(epoll, served);
-	else if (served->hello.mode == ECHO)
-		status = echo(epoll, served);
-	else
+		status = echo_unsent(served);
+	else if (served->hello.mode == SINK)
 		status = sink(served);
+	else
+		status = echo(served);
 	if (status == 0 || (status < 0 && errno != EAGAIN))
 		stop_serving(served);
 }
@@ -264,8 +276,22 @@ accept_all(int epoll, int listener)
 			die("out of memory");
 		send_at_once(fd);
 		served->fd = fd;
+		served->epoll = epoll;
 		watch(epoll, EPOLL_CTL_ADD, fd, EPOLLIN, served);
 	}
+}
+
+static void *
+serve_prompt(void *unused)
+{
+	struct epoll_event events[EVENTS];
+	int count;
+
+	while ((count = epoll_wait(prompt_epoll, events, EVENTS, -1)) >= 0 || errno == EINTR) {
+		for (int i = 0; i < count; i++)
+			serve(events[i].data.ptr);
+	}
+	return unused;
 }
 
 static int
@@ -274,8 +300,12 @@ run_target(char **arguments)
 	struct epoll_event events[EVENTS];
 	int epoll = epoll_create1(EPOLL_CLOEXEC);
 	int listener = atoi(arguments[0]);
+	pthread_t thread;
 	int count;
 
+	prompt_epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (pthread_create(&thread, NULL, serve_prompt, NULL) != 0)
+		die("out of threads");
 	fcntl(listener, F_SETFL, O_NONBLOCK);
 	watch(epoll, EPOLL_CTL_ADD, listener, EPOLLIN, NULL);
 	while ((count = epoll_wait(epoll, events, EVENTS, -1)) >= 0 || errno == EINTR) {
@@ -283,7 +313,7 @@ run_target(char **arguments)
 			if (events[i].data.ptr == NULL)
 				accept_all(epoll, listener);
 			else
-				serve(epoll, events[i].data.ptr);
+				serve(events[i].data.ptr);
 		}
 	}
 	return 1;
@@ -650,7 +680,7 @@ on_pong(struct load *load, struct client *client, uint32_t events)
 static int
 run_pingpong(char **arguments)
 {
-	struct load load = make_load(arguments, ECHO);
+	struct load load = make_load(arguments, PROMPT);
 
 	open_all(&load);
 	wait_for_go();

@@ -23,18 +23,23 @@ def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
     """User and system time of the processes, their descendants, and those these have outlived."""
     total = 0.0
     for process in tree(processes):
-        with suppress(psutil.NoSuchProcess, OSError):
+        with suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
-            total += _running_seconds(process.pid) + times.children_user + times.children_system
+            ticks = times.user + times.system
+            total += _running_seconds(process.pid, ticks)
+            total += times.children_user + times.children_system
     return total
 
 
-def _running_seconds(pid: int) -> float:
+def _running_seconds(pid: int, otherwise: float) -> float:
     """The time of one process from its CPU clock, which is finer than the ticks in /proc.
 
     clock_getcpuclockid(3) makes the number of that clock from the pid like this.
     """
-    return time.clock_gettime((~pid << 3) | 2)
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return otherwise
 
 
 def pss_bytes(processes: Iterable[psutil.Process]) -> int:

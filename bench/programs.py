@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SOURCES = Path(__file__).resolve().parent
-FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
+FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-pthread")
 
 
 class Programs(NamedTuple):

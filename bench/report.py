@@ -27,6 +27,7 @@ def markdown(results: Results, charts: Sequence[str] = ()) -> str:
         found = results.of(workload.name)
         if found:
             parts += [f"## {_capital(workload.title)}", workload_table(workload, results)]
+            parts += [workload.note] if workload.note else []
             parts += _problems(found)
     parts += [f"![{name.partition('.')[0]}]({name})" for name in charts]
     return "\n\n".join(parts) + "\n"

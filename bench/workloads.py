@@ -45,6 +45,7 @@ class Workload(NamedTuple):
     prepare: Callable[[Stage], object] | None = None  # once, before all rounds
     fresh: bool = False  # every round gets a pair that has done nothing yet
     slow: bool = False  # not in a quick run
+    note: str = ""  # what to bear in mind when reading the figures
 
 
 def _sample(run: Run, **metrics: float) -> Sample:
@@ -228,7 +229,15 @@ WORKLOADS = [
     Workload(
         "pingpong-256", "64-byte ping-pong, 256 connections", SMALL, _pingpong(256), _entrants(FIVE)
     ),
-    Workload("connect", "new connections, 16 at a time", OPENING, _connect, _entrants(FIVE)),
+    Workload(
+        "connect",
+        "new connections, 16 at a time",
+        OPENING,
+        _connect,
+        _entrants(FIVE),
+        note="`ssh -L` opens channels in one session, and the plain relay makes no keys:"
+        " neither does a handshake here.",
+    ),
     Workload(
         "connect-weak",
         "new connections without forward secrecy (-f)",
@@ -242,6 +251,7 @@ WORKLOADS = [
         ("p50_us", "p99_us", "mb_s"),
         _mixed,
         _entrants(FIVE),
+        note="MB/s: of the bulk flows, counted one way.",
     ),
     Workload(
         "memory",
@@ -250,6 +260,7 @@ WORKLOADS = [
         _memory,
         _entrants(FIVE),
         fresh=True,
+        note="Of the processes (PSS), without the system's own buffers.",
     ),
     Workload(
         "start-spipe",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 
 from spiped import daemon
@@ -74,6 +75,8 @@ class Launch:
             daemon.name_process(self._name)
             daemon.forbid_core_dumps(self._crypto)
             ended_by = self._supervise(pipe)
+        except KeyboardInterrupt:  # before the supervisor takes signals
+            ended_by = signal.SIGINT
         except OperatorError as error:
             if self._parent is None and self._pid_file is None:
                 raise  # still the process that the operator started
@@ -92,6 +95,8 @@ class Launch:
     def _prepare(self) -> Pipe:
         """Addresses, key and listening socket."""
         options = self._options
+        if options.wait_for_dns:
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
         while True:
             try:
                 source = resolve_one(options.source, self._log)

@@ -118,12 +118,15 @@ class Worker:
     def _on_acceptable(self) -> None:
         """Accept a bounded number; with more than our share, leave the next to the others."""
         for _ in range(ACCEPTS_PER_TURN):
+            if self._has_too_many():
+                self._pause_accepting(SHARE_PAUSE)
             if self._listener is None or self._pause is not None or not self._accept():
                 return
-            total = self._setup.counters.total(Field.ACTIVE)
-            if self._slot[Field.ACTIVE] * self._setup.workers > total:
-                self._pause_accepting(SHARE_PAUSE)
-                return
+
+    def _has_too_many(self) -> bool:
+        """We have a quarter more connections than the workers have on average."""
+        total = self._setup.counters.total(Field.ACTIVE)
+        return self._slot[Field.ACTIVE] * self._setup.workers * 4 > total * 5
 
     def _accept(self) -> bool:
         """Accept one connection; False if there is none, or none is wanted, for the time being."""
@@ -151,7 +154,7 @@ class Worker:
         connection = Connection(
             self._machinery,
             self._setup.pipe,
-            peer_name(accepted.family, address),
+            peer_name(address),
             self._on_established,
             self._on_end,
         )

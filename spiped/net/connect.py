@@ -22,7 +22,7 @@ class Connector:
 
     Every address gets an equal share of the time that is left, so that a dead one cannot hide the
     next.  Calls ``on_connected`` with the socket or ``on_failed`` with the reason, once, and never
-    from within the constructor.
+    from within `start`.
     """
 
     def __init__(
@@ -40,11 +40,16 @@ class Connector:
         self._on_failed = on_failed
         self._sock: socket.socket | None = None
         self._failure = Ending(Cause.CONNECT, "no address")
-        self._timer: Timer = reactor.call_later(0, self._try_next)
+        self._timer: Timer | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._try_next()
 
     def cancel(self) -> None:
         """Give up silently."""
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._close()
 
     def _try_next(self) -> None:
@@ -70,6 +75,7 @@ class Connector:
 
     def _finish(self, events: int) -> None:
         assert self._sock is not None
+        assert self._timer is not None
         self._timer.cancel()
         status = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if status == 0:

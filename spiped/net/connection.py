@@ -68,8 +68,9 @@ class Connection:
     def start(self, accepted: socket.socket) -> None:
         """Begin.  The callbacks are never called from within."""
         if self._pipe.role is Role.C:
-            self._take_plain(accepted)
+            self._plain = accepted
             self._connect()
+            self._establish_or_wait()
         else:
             self._negotiate(accepted)
 
@@ -77,22 +78,19 @@ class Connection:
         """End it while it is not established yet."""
         self._end(Ending(Cause.SHUTDOWN))
 
-    def _take_plain(self, plain: socket.socket) -> None:
-        self._plain = plain
-        self._machinery.reactor.watch(plain, NOTHING, self._on_hangup)
-
     def _connect(self) -> None:
         self._connector = Connector(
             self._machinery.reactor, self._pipe, self._on_connected, self._end
         )
+        self._connector.start()
 
     def _on_connected(self, target: socket.socket) -> None:
         self._connector = None
         if self._pipe.role is Role.C:
             self._negotiate(target)
         else:
-            self._take_plain(target)
-            self._establish_if_ready()
+            self._plain = target
+            self._establish_or_wait()
 
     def _negotiate(self, crypt: socket.socket) -> None:
         reactor, plane = self._machinery
@@ -109,10 +107,14 @@ class Connection:
         assert self._timer is not None
         self._timer.cancel()
         self._ready = True
-        self._establish_if_ready()
+        if self._plain is not None:
+            self._establish_or_wait()
 
-    def _establish_if_ready(self) -> None:
-        if not self._ready or self._plain is None:
+    def _establish_or_wait(self) -> None:
+        """The plain socket is there: establish the connection, if the channel is ready as well."""
+        assert self._plain is not None
+        if not self._ready:
+            self._machinery.reactor.watch(self._plain, NOTHING, self._on_hangup)
             return
         assert self._channel is not None
         plain, channel = self._plain, self._channel

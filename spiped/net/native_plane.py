@@ -89,7 +89,7 @@ class NativePlane:
         if self._plane == ffi.NULL:
             raise OSError(ffi.errno, os.strerror(ffi.errno))
         self._events = ffi.new("struct plane_event[]", NEWS_AT_ONCE)
-        self._acceptable = ffi.new("int *")
+        self._wanted = ffi.new("int *")
         self._channels: dict[int, NativeChannel] = {}
         self._next_id = 0
         self._listener: socket.socket | None = None
@@ -165,10 +165,11 @@ class NativePlane:
         lib.plane_free(self._plane)
         ffi.release(self._counters)
 
-    def _run(self, timeout: float | None) -> None:
+    def _run(self, timeout: float | None) -> bool:
         """Go on until Python is needed, at most ``timeout`` seconds."""
         limit = -1 if timeout is None else min(math.ceil(timeout * 1000), 2**31)
-        count = lib.plane_run(self._plane, limit, self._acceptable, self._events, NEWS_AT_ONCE)
+        count = lib.plane_run(self._plane, limit, self._wanted, self._events, NEWS_AT_ONCE)
+        wanted = self._wanted[0]
         for channel, news, ending in self._take_news(count) if count else ():
             # any of these callbacks may cancel a channel of which there is more
             if news & lib.PLANE_AUTHENTIC and channel.on_authentic and not channel.cancelled:
@@ -177,10 +178,11 @@ class NativePlane:
                 channel.on_ready()
             if ending is not None and not channel.cancelled:
                 channel.on_end(ending)
-        if self._acceptable[0] and self._listener is not None:
+        if wanted & lib.PLANE_ACCEPTABLE and self._listener is not None:
             self._on_acceptable()
             if self._listener is not None:  # the callback may have had enough
                 lib.plane_yield_listener(self._plane, self._listener.fileno())
+        return bool(wanted & lib.PLANE_CONTROL)
 
     def _take_news(self, count: int) -> list[tuple[NativeChannel, int, Ending | None]]:
         """All news at once, before any callback: that may end others, or start new ones."""

@@ -28,14 +28,10 @@ class HasFileno(Protocol):
 class Timer:
     """A call that is due at a time; `cancel` may be called at any time, also afterwards."""
 
-    __slots__ = ("callback", "when")
+    __slots__ = ("callback",)
 
-    def __init__(self, when: float, callback: Callable[[], None]) -> None:
-        self.when = when
+    def __init__(self, callback: Callable[[], None]) -> None:
         self.callback: Callable[[], None] | None = callback
-
-    def __lt__(self, other: Timer) -> bool:
-        return self.when < other.when
 
     def cancel(self) -> None:
         self.callback = None
@@ -55,13 +51,15 @@ class Reactor:
     """Waits, and calls back.  Callbacks must not block; an exception of theirs ends the loop.
 
     ``wait``, if given, does the waiting in place of the selector: it is called with the selector's
-    descriptor and a timeout in seconds (None: no limit), and returns at the latest when either is
-    due.  That is how the data plane in C relays while Python sleeps.
+    descriptor and a timeout in seconds (None: no limit), returns at the latest when either is due,
+    and says whether it is the descriptor.  That is how the data plane in C relays while Python
+    sleeps.
     """
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._timers: list[Timer] = []
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._timers_made = 0
         self._jobs: deque[Callable[[], None]] = deque()
         self._running = False
         self._watches: dict[int, _Watch] = {}
@@ -69,7 +67,7 @@ class Reactor:
         self._hangups = select.epoll() if hasattr(select, "epoll") else None
         if self._hangups is not None:
             self.watch(self._hangups, READ, self._on_hangups)
-        self.wait: Callable[[float | None], None] | None = None
+        self.wait: Callable[[float | None], bool] | None = None
 
     def fileno(self) -> int:
         """A descriptor that is readable when this loop has something to do (epoll, kqueue)."""
@@ -118,9 +116,11 @@ class Reactor:
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         """Call back once, ``delay`` seconds from now; never, if that is infinite."""
-        timer = Timer(time.monotonic() + delay, callback)
-        if timer.when < math.inf:
-            heapq.heappush(self._timers, timer)
+        timer = Timer(callback)
+        if delay < math.inf:
+            self._timers_made += 1  # no two are equal, so that timers are never compared
+            when = time.monotonic() + delay
+            heapq.heappush(self._timers, (when, self._timers_made, timer))
         return timer
 
     def compute(self, job: Callable[[], None]) -> None:
@@ -143,11 +143,11 @@ class Reactor:
             self._hangups.close()
 
     def _turn(self) -> None:
-        timeout = self._timeout()
-        if self.wait is not None:
-            self.wait(timeout)
-            timeout = 0.0
-        for key, events in self._selector.select(timeout):
+        if self.wait is None:
+            ready = self._selector.select(self._timeout())
+        else:
+            ready = self._selector.select(0) if self.wait(self._timeout()) else []
+        for key, events in ready:
             # a callback may have stopped, or changed, what is still in this list
             watch = self._watches.get(key.fd)
             if watch is not None and watch is key.data:
@@ -159,16 +159,16 @@ class Reactor:
     def _timeout(self) -> float | None:
         if self._jobs or not self._running:
             return 0.0
-        while self._timers and self._timers[0].callback is None:
+        while self._timers and self._timers[0][2].callback is None:
             heapq.heappop(self._timers)
         if not self._timers:
             return None
-        return max(0.0, self._timers[0].when - time.monotonic())
+        return max(0.0, self._timers[0][0] - time.monotonic())
 
     def _run_timers(self) -> None:
         now = time.monotonic()
-        while self._timers and self._timers[0].when <= now:
-            callback = heapq.heappop(self._timers).callback
+        while self._timers and self._timers[0][0] <= now:
+            callback = heapq.heappop(self._timers)[2].callback
             if callback is not None:
                 callback()
 

@@ -76,7 +76,7 @@ def listen(address: SocketAddress, keepalive: bool) -> Listener:
             _remove_stale(address.sockaddr)
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        tune(sock, keepalive)
+        tune(sock, keepalive, address.is_unix)
         sock.bind(address.sockaddr)
         sock.listen(BACKLOG)
         return Listener(sock, address.sockaddr if address.is_unix else None)
@@ -103,7 +103,7 @@ def accept(listener: socket.socket, keepalive: bool) -> tuple[socket.socket, Any
     accepted, address = listener.accept()
     accepted.setblocking(False)
     if sys.platform != "linux":  # there, the options of the listening socket are inherited
-        tune(accepted, keepalive)
+        tune(accepted, keepalive, isinstance(address, str))
     return accepted, address
 
 
@@ -118,7 +118,7 @@ def start_connect(
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        tune(sock, keepalive)
+        tune(sock, keepalive, address.is_unix)
         if bind is not None:
             if not bind.is_unix:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -132,7 +132,7 @@ def start_connect(
     return sock
 
 
-def tune(sock: socket.socket, keepalive: bool) -> None:
+def tune(sock: socket.socket, keepalive: bool, is_unix: bool) -> None:
     """Let packets leave at once, dead peers be noticed, and closing mean a reset.
 
     Whatever ends the process, the peer then sees a reset: only a clean end of the connection takes
@@ -142,7 +142,7 @@ def tune(sock: socket.socket, keepalive: bool) -> None:
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(keepalive)),
         (socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET),
     ]
-    if sock.family != socket.AF_UNIX:
+    if not is_unix:
         options.append((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1))
     for level, name, value in options:
         with suppress(
@@ -175,6 +175,6 @@ def take_error(sock: socket.socket) -> int:
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
-def peer_name(family: int, address: Any) -> str:
+def peer_name(address: Any) -> str:
     """Who is at the other end, for messages; ``address`` is what `accept` returned."""
-    return "a local client" if family == socket.AF_UNIX else str(SocketAddress(family, address))
+    return "a local client" if isinstance(address, str) else f"[{address[0]}]:{address[1]}"

@@ -5,7 +5,9 @@ All of them offer the same, so the tests of what a service is to do run over all
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import signal
 import subprocess
 from collections.abc import Iterable
@@ -41,6 +43,7 @@ class System:
         self.run_directory.mkdir(parents=True)
         self.log = self.directory / "log"
         self.stop_seconds = 60  # that connections have to come to their end; for `configure`
+        self.run_as = ""  # a user; if none, root; for `configure`
 
     def configure(self, pipe: Pipe) -> None:
         """Write the settings of a pipe, in place of what there was under its name."""
@@ -100,7 +103,7 @@ class SysV(System):
                 DAEMON=ours("spiped"),
                 CONF_DIR=self.conf_directory,
                 RUN_DIR=self.run_directory,
-                RUN_AS="",
+                RUN_AS=self.run_as,
                 STOP_SECONDS=self.stop_seconds,
                 **self.tools,
             )
@@ -181,7 +184,7 @@ class OpenRC(System):
                 OPTIONS=self.options(pipe),
                 DAEMON=ours("spiped"),
                 RUN_DIR=self.run_directory,
-                RUN_AS="",
+                RUN_AS=self.run_as,
                 STOP_SECONDS=self.stop_seconds,
             )
         )
@@ -208,8 +211,8 @@ class FreeBSD(System):
         settings: dict[str, object] = {
             "spiped_enable": enable,
             "spiped_pipes": " ".join(self.pipes),
-            "spiped_uid": "root",
-            "spiped_gid": "root",
+            "spiped_uid": self.run_as or "root",
+            "spiped_gid": grp.getgrgid(pwd.getpwnam(self.run_as or "root").pw_gid).gr_name,
             "spiped_program": ours("spiped"),
             "spiped_rundir": self.run_directory,
             "spiped_stop_timeout": self.stop_seconds,

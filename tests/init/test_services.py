@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.daemons import Daemon, Echo, Peer, Stage, family_of, is_gone, is_listening, wait_until
@@ -150,6 +152,17 @@ def test_stopping_does_not_wait_forever(stage: Stage, system: System, pipe: Pipe
         assert ask(peer)
         succeed(system, "stop", pipe.name)
         peer.read_to_reset()
+
+
+def test_a_pipe_runs_as_the_user_it_is_to_run_as(stage: Stage, system: System, pipe: Pipe) -> None:
+    system.run_as = "nobody"
+    system.configure(pipe)
+    start(system, pipe)
+    assert is_answered(client(stage, pipe, b"old"))
+    family = map(psutil.Process, family_of(system.pid(pipe.name)))
+    assert {process.uids() for process in family} == {(pwd.getpwnam("nobody").pw_uid,) * 3}
+    succeed(system, "stop", pipe.name)
+    assert not system.pid_file(pipe.name).exists()
 
 
 def test_a_pipe_that_cannot_be_started_is_an_error(

@@ -47,10 +47,9 @@ unhex(const char *digits, uint8_t *bytes, size_t length)
 {
 	assert(strlen(digits) == 2 * length);
 	for (size_t i = 0; i < length; i++) {
-		unsigned int byte;
+		const char digit[3] = { digits[2 * i], digits[2 * i + 1] };
 
-		assert(sscanf(digits + 2 * i, "%2x", &byte) == 1);
-		bytes[i] = (uint8_t)byte;
+		bytes[i] = (uint8_t)strtoul(digit, NULL, 16);
 	}
 }
 

@@ -1,11 +1,12 @@
 """The cryptography on ARM: cross-compiled, and run by an emulator."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.daemons import needs
-from tests.helpers import VECTORS, compile_with_crypto, run
+from tests.helpers import VECTORS, compile_with_crypto
 
 CROSS_COMPILER = "aarch64-linux-gnu-gcc"
 EMULATOR = "qemu-aarch64"
@@ -28,10 +29,10 @@ def arm_check(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
-def check(program: Path, y: str, *options: str) -> subprocess.CompletedProcess[str]:
+def check(program: Path, y: str) -> subprocess.CompletedProcess[str]:
     case = VECTORS["cases"][0]
     return subprocess.run(
-        [needs(EMULATOR), *options, program, case["x_C"], y, case["y_S"], case["y_SC"]],
+        [needs(EMULATOR), program, case["x_C"], y, case["y_S"], case["y_SC"]],
         capture_output=True,
         text=True,
         check=False,
@@ -45,5 +46,7 @@ def test_every_arm_kernel_is_right(arm_check: Path) -> None:
     assert {line.removesuffix(": checked") for line in result.stdout.splitlines()} == KERNELS
 
 
-def test_without_the_extensions_the_portable_kernels_serve(arm_check: Path) -> None:
-    """A processor of the first generation, such as the Raspberry Pi 4's, has no cryptography."""
+def test_a_wrong_result_would_be_noticed(arm_check: Path) -> None:
+    result = check(arm_check, VECTORS["cases"][0]["y_S"])
+    assert result.returncode == 1
+    assert "FAILED: a power of the generator" in result.stdout.splitlines()

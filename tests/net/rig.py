@@ -20,7 +20,7 @@ from spiped.constants import CIPHERTEXT_BYTES, PACKET_BYTES
 from spiped.crypto import Backend
 from spiped.net.ending import Cause, Ending
 from spiped.net.pipe import Pipe
-from spiped.net.plane import Plane
+from spiped.net.plane import Channel, Plane
 from spiped.net.reactor import Reactor
 from spiped.net.sockets import close_with_reset, tune
 from spiped.observe.counters import Slot
@@ -69,6 +69,12 @@ def _limit(sock: socket.socket, buffers: int) -> None:
     if buffers:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
+
+
+def prepare(sock: socket.socket) -> None:
+    """Make a socket what a plane expects."""
+    sock.setblocking(False)
+    tune(sock, keepalive=True, is_unix=sock.family == socket.AF_UNIX)
 
 
 PAIRS = {"tcp": tcp_pair, "unix": unix_pair}
@@ -152,15 +158,30 @@ class Peer:
 
 
 class Outcome:
-    """How a connection of the plane ended: once, or not yet."""
+    """What a plane has told of a connection, in the order in which it may."""
 
     def __init__(self) -> None:
-        self.relayed = False
+        self.authentic = False
+        self.ready = False
         self.ending: Ending | None = None
+        self.when_ready: Callable[[], None] | None = None
+        self.when_ended: Callable[[], None] | None = None
 
-    def __call__(self, ending: Ending) -> None:
+    def on_authentic(self) -> None:
+        assert (self.authentic, self.ready, self.ending) == (False, False, None)
+        self.authentic = True
+
+    def on_ready(self) -> None:
+        assert (self.authentic, self.ready, self.ending) == (True, False, None)
+        self.ready = True
+        if self.when_ready is not None:
+            self.when_ready()
+
+    def on_end(self, ending: Ending) -> None:
         assert self.ending is None, "a connection ended twice"
         self.ending = ending
+        if self.when_ended is not None:
+            self.when_ended()
 
     @property
     def cause(self) -> Cause | None:
@@ -241,24 +262,38 @@ class Rig:
         self.peers.append(Peer(sock))
         return self.peers[-1]
 
-    def adopt(self, role: Role, plain: socket.socket, crypt: socket.socket) -> Outcome:
-        for sock in (plain, crypt):
-            sock.setblocking(False)
-            tune(sock, keepalive=True)
+    def negotiate(
+        self,
+        role: Role,
+        crypt: socket.socket,
+        *,
+        weak: bool = False,
+        require_pfs: bool = False,
+    ) -> tuple[Channel, Outcome]:
+        """Begin a handshake."""
+        prepare(crypt)
         outcome = Outcome()
-
-        def relay() -> None:
-            channel.relay(plain)
-            outcome.relayed = True
-
-        # weak: these connections are many, and about what comes after the handshake
         channel = self.plane.negotiate(
-            crypt, Pipe(role, K, [], weak=True), lambda: None, relay, outcome
+            crypt,
+            Pipe(role, K, [], weak=weak, require_pfs=require_pfs),
+            outcome.on_authentic,
+            outcome.on_ready,
+            outcome.on_end,
         )
+        return channel, outcome
+
+    def adopt(self, role: Role, plain: socket.socket, crypt: socket.socket) -> Outcome:
+        """Negotiate, and relay as soon as that is possible.
+
+        The handshakes are weak, and so fast: this is for what comes after them.
+        """
+        prepare(plain)
+        channel, outcome = self.negotiate(role, crypt, weak=True)
+        outcome.when_ready = lambda: channel.relay(plain)
         return outcome
 
-    def shake_hands(self, role: Role, sock: socket.socket, outcome: Outcome) -> SessionKeys:
-        """Be the peer of a handshake, in this role, until the plane relays."""
+    def shake_hands(self, role: Role, sock: socket.socket) -> SessionKeys:
+        """Be the peer of a handshake, in this role."""
         secrets = draw_secrets(self.crypto, weak=True)
         handshake = Handshake(self.crypto, role, K, secrets, require_pfs=False)
         sock.setblocking(False)
@@ -271,7 +306,6 @@ class Rig:
                 with suppress(BlockingIOError):
                     handshake.receive(sock.recv(handshake.wanted))
         sock.sendall(handshake.data_to_send())
-        self.until(lambda: outcome.relayed)
         return handshake.take_keys()
 
     def pair(self, plain: str = "tcp", crypt: str = "tcp", buffers: int = 0) -> Pair:
@@ -281,7 +315,7 @@ class Rig:
         plain_S, target = PAIRS[plain](buffers)
         C = self.adopt(Role.C, plain_C, crypt_C)
         S = self.adopt(Role.S, plain_S, crypt_S)
-        self.until(lambda: C.relayed and S.relayed)
+        self.until(lambda: C.ready and S.ready, self.turn)
         return Pair(self.peer(client), self.peer(target), C, S)
 
     def half(
@@ -291,7 +325,8 @@ class Rig:
         crypt_, far = PAIRS[crypt](buffers)
         outcome = self.adopt(role, plain_, crypt_)
         opposite = Role.S if role is Role.C else Role.C
-        keys = self.shake_hands(opposite, far, outcome)
+        keys = self.shake_hands(opposite, far)
+        self.until(lambda: outcome.ready, self.turn)
         C, S = keys[:2], keys[2:]
         ours, peers = (C, S) if role is Role.C else (S, C)
         return Half(
@@ -317,13 +352,15 @@ class Rig:
         self._still = 0 if any(moved) else self._still + 1
         self.turn(0.0 if self._still < PATIENCE else PAUSE)
 
-    def until(self, condition: Callable[[], object]) -> None:
-        """Go on until ``condition`` holds."""
+    def until(
+        self, condition: Callable[[], object], step: Callable[[], object] | None = None
+    ) -> None:
+        """Go on, by this step or by `pump`, until ``condition`` holds."""
         deadline = time.monotonic() + DEADLINE
         while not condition():
             if time.monotonic() > deadline:
                 pytest.fail(f"waited in vain; peers: {[vars(peer) for peer in self.peers]}"[:2000])
-            self.pump()
+            (step or self.pump)()
 
     def rest(self) -> None:
         """Go on until nothing moves any more."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemons import (
+    Daemon,
     Echo,
     Listener,
     Peer,
@@ -112,43 +113,65 @@ def test_it_waits_until_a_name_means_something_if_asked_to(
     assert is_echoed(client.source)
 
 
+def start_in_background(stage: Stage, names: Names, *words: str) -> Daemon:
+    """A daemon that may be waiting for a name."""
+    pid_file = stage.directory / "pid"
+    words = (*words, "-k", stage.key, "-p", str(pid_file), "-D")
+    command = stage.start(*names.beginning, ours("spiped"), "-d", *words)
+    assert command.wait() == 0
+    return stage.adopt(pid_file)
+
+
 def test_a_daemon_waits_for_a_name_in_the_background(stage: Stage, names: Names) -> None:
     echo = stage.echo()
-    pid_file, source = stage.directory / "pid", stage.address()
+    source = stage.address()
     target = "later.example:" + echo.address.rpartition(":")[2]
-    words = ("-s", source, "-t", target, "-k", stage.key, "-p", str(pid_file))
-    stage.run(*names.beginning, ours("spiped"), "-d", "-D", *words, check=True)
-    server = stage.adopt(pid_file, source)
+    server = start_in_background(stage, names, "-s", source, "-t", target)
     assert not is_listening(source)
     names.define("later.example", "127.0.0.1")
     wait_until(lambda: is_listening(source), "it listens")
     client = stage.spiped("-e", source)
     assert is_echoed(client.source)
-    assert pid_file.read_text() == str(server.pid)
+    assert not server.is_gone
 
 
 def test_a_mistake_that_shows_only_in_the_background_ends_the_daemon(
     stage: Stage, names: Names
 ) -> None:
     echo = stage.echo()
-    pid_file, log = stage.directory / "pid", stage.directory / "log"
-    words = ("-s", echo.address, "-t", "later.example:80", "-k", stage.key, "-p", str(pid_file))
-    stage.run(
-        *names.beginning, ours("spiped"), "-d", "-D", *words, "--log-file", str(log), check=True
-    )
-    server = stage.adopt(pid_file)
+    log = stage.directory / "log"
+    words = ("-s", echo.address, "-t", "later.example:80", "--log-file", str(log))
+    server = start_in_background(stage, names, *words)
     names.define("later.example", "127.0.0.1")
     server.wait_until_gone()
     assert "Error binding socket: Address already in use" in log.read_text()
-    assert not pid_file.exists()
+    assert server.pid_file is not None
+    assert not server.pid_file.exists()
 
 
-def test_sigterm_ends_the_waiting(stage: Stage, names: Names) -> None:
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, -signal.SIGINT)]
+)
+def test_a_signal_ends_the_waiting(stage: Stage, names: Names, number: int, status: int) -> None:
     words = ("-d", "-s", stage.address(), "-t", "later.example:80", "-k", stage.key, "-F", "-D")
     server = stage.start(*names.beginning, ours("spiped"), *words)
-    server.wait_to_say("later.example")
+    server.wait_to_say("Error resolving socket address")
+    server.signal(number)
+    assert server.wait() == status
+    assert "Traceback" not in server.said
+
+
+def test_a_daemon_that_ends_while_it_waits_takes_its_pid_file_along(
+    stage: Stage, names: Names
+) -> None:
+    log = stage.directory / "log"
+    words = ("-s", stage.address(), "-t", "later.example:80", "--log-file", str(log))
+    server = start_in_background(stage, names, *words)
+    wait_until(lambda: "later.example" in log.read_text(), "it waits")
     server.signal(signal.SIGTERM)
-    server.wait()
+    server.wait_until_gone()
+    assert server.pid_file is not None
+    assert not server.pid_file.exists()
 
 
 def test_a_target_is_looked_up_again_from_time_to_time(
