@@ -8,6 +8,7 @@ from typing import NamedTuple
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from bench.metrics import METRICS
 from bench.results import Results
@@ -107,8 +108,11 @@ def _draw(chart: Chart, results: Results) -> Figure | None:
         _bars(axes, metric, present, entrants, results)
         if chart.logarithmic:
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:,.0f}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    columns = 3 * len(chart.metrics)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 

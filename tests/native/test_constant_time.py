@@ -8,15 +8,15 @@ they execute is compared for different secrets (``ct/trace_check.c``).
 import functools
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-NATIVE = ROOT / "_native"
+from tests.daemons import needs
+from tests.helpers import compile_with_crypto
+
 PROGRAMS = Path(__file__).parent / "ct"
 
 WRAPPED = ("equal_in_constant_time", "aes256ctr_many")  # where ct_check.c steps in
@@ -24,25 +24,12 @@ ERROR = 9  # valgrind's exit status when it has something to report
 
 
 def build(directory: Path, name: str, *options: str) -> Path:
-    """Compile a check together with the extension's sources, with the extension's flags."""
+    """Compile a check together with the extension's cryptography."""
     compiler = os.environ.get("CC", "cc").split()
-    if shutil.which(compiler[0]) is None:
-        pytest.skip("there is no C compiler")
+    needs(compiler[0])
     program = directory / name
-    sources = [str(path) for path in NATIVE.rglob("*.c") if path.name != "relay.c"]
-    subprocess.run(
-        [
-            *compiler,
-            # DWARF 4: Valgrind 3.19 cannot read what clang calls DWARF 5
-            *("-std=gnu11", "-O2", "-gdwarf-4", "-Wall", "-Wextra", "-Werror"),
-            f"-I{NATIVE}",
-            *sources,
-            str(PROGRAMS / f"{name}.c"),
-            *options,
-            *("-o", str(program)),
-        ],
-        check=True,
-    )
+    # DWARF 4: Valgrind 3.19 cannot read what clang calls DWARF 5
+    compile_with_crypto(compiler, [PROGRAMS / f"{name}.c"], program, ["-gdwarf-4", *options])
     return program
 
 
@@ -55,8 +42,7 @@ valgrind = functools.partial(run, "valgrind", "--quiet", f"--error-exitcode={ERR
 
 @pytest.fixture(scope="module")
 def ct_check(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("valgrind") is None:
-        pytest.skip("valgrind is not installed")
+    needs("valgrind")
     wrap = [f"-Wl,--wrap={function}" for function in WRAPPED]
     return build(tmp_path_factory.mktemp("ct"), "ct_check", *wrap)
 

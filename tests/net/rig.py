@@ -6,9 +6,12 @@ takes a turn, and so on until what a test waits for has come true.
 
 from __future__ import annotations
 
+import array
 import errno
+import fcntl
 import os
 import socket
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -75,6 +78,13 @@ def prepare(sock: socket.socket) -> None:
     """Make a socket what a plane expects."""
     sock.setblocking(False)
     tune(sock, keepalive=True, is_unix=sock.family == socket.AF_UNIX)
+
+
+def unreceived(sock: socket.socket) -> int:
+    """How much of what was sent on a UNIX socket its peer has not received yet."""
+    pending = array.array("i", [0])
+    fcntl.ioctl(sock, termios.TIOCOUTQ, pending)
+    return pending[0]
 
 
 PAIRS = {"tcp": tcp_pair, "unix": unix_pair}
@@ -282,14 +292,17 @@ class Rig:
         )
         return channel, outcome
 
+    def relay(self, channel: Channel, plain: socket.socket) -> None:
+        prepare(plain)
+        channel.relay(plain)
+
     def adopt(self, role: Role, plain: socket.socket, crypt: socket.socket) -> Outcome:
         """Negotiate, and relay as soon as that is possible.
 
         The handshakes are weak, and so fast: this is for what comes after them.
         """
-        prepare(plain)
         channel, outcome = self.negotiate(role, crypt, weak=True)
-        outcome.when_ready = lambda: channel.relay(plain)
+        outcome.when_ready = lambda: self.relay(channel, plain)
         return outcome
 
     def shake_hands(self, role: Role, sock: socket.socket) -> SessionKeys:

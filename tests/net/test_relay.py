@@ -17,7 +17,7 @@ from spiped.constants import BATCH_PACKETS, MESSAGE_MAX, PACKET_BYTES
 from spiped.net.ending import Cause
 from spiped.observe.counters import Field
 from spiped.proto.handshake import Role
-from tests.net.rig import ANY, END, RESET, Half, Pair, Peer, Rig, data_of
+from tests.net.rig import ANY, END, RESET, Half, Pair, Peer, Rig, data_of, unreceived
 
 BATCH = BATCH_PACKETS * MESSAGE_MAX
 MEBIBYTE = 1 << 20
@@ -97,23 +97,12 @@ def test_packets_may_be_cut_anywhere(rig: Rig, role: Role) -> None:
         packets = half.sealer.seal(message)
         del half.plain.received[:]
         half.crypt.sock.sendall(packets[:cut])
-        while unsent_bytes(half.crypt.sock) > 0:
-            rig.turn()
+        rig.until(lambda: unreceived(half.crypt.sock) == 0, rig.turn)
         half.plain.pump()
         assert half.plain.received == message[: MESSAGE_MAX * (cut // PACKET_BYTES)]
         half.crypt.sock.sendall(packets[cut:])
         rig.until(lambda: len(half.plain.received) == len(message))
         assert half.plain.received == message
-
-
-def unsent_bytes(sock: socket.socket) -> int:
-    """What a UNIX socket's peer has not received yet."""
-    import fcntl
-    import termios
-
-    pending = array.array("i", [0])
-    fcntl.ioctl(sock, termios.TIOCOUTQ, pending)
-    return pending[0]
 
 
 @in_both_roles
