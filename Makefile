@@ -77,12 +77,12 @@ fuzz: build
 	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS)
 
 install:
-	$(PYTHON) -m venv $(DESTDIR)$(LIBDIR)
-	$(DESTDIR)$(LIBDIR)/bin/pip install -q --upgrade .
-	mkdir -p $(DESTDIR)$(BINDIR) $(DESTDIR)$(MAN1DIR)
+	$(PYTHON) -m venv $(LIBDIR)
+	$(LIBDIR)/bin/pip install -q --upgrade .
+	mkdir -p $(BINDIR) $(MAN1DIR)
 	for program in spiped spipe; do \
-	    ln -sf $(LIBDIR)/bin/$$program $(DESTDIR)$(BINDIR)/$$program && \
-	    install -m 644 man/$$program.1 $(DESTDIR)$(MAN1DIR)/$$program.1 || exit 1; \
+	    ln -sf $(LIBDIR)/bin/$$program $(BINDIR)/$$program && \
+	    install -m 644 man/$$program.1 $(MAN1DIR)/$$program.1 || exit 1; \
 	done
 
 clean:

@@ -178,8 +178,13 @@ plane_negotiate(struct plane *plane, uint64_t id, int crypt, enum role role,
 int
 plane_relay(struct plane *plane, struct connection *connection, int plain)
 {
-	int error = endpoint_open(plane, connection, PLAIN, plain);
+	int error;
 
+	if (connection->list == &plane->ended) {
+		close(plain);
+		return 0;
+	}
+	error = endpoint_open(plane, connection, PLAIN, plain);
 	if (error == 0)			/* what has arrived meanwhile raises no event any more */
 		connection_move(connection, &plane->ready);
 	return error;

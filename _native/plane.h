@@ -111,8 +111,9 @@ struct connection *plane_negotiate(struct plane *plane, uint64_t id, int crypt, 
 
 /*
  * Relay between a connection that is ready and a plain socket of the same kind,
- * and take that over.  Returns 0; or an errno value if the system refuses, and
- * then the socket is still the caller's, and the connection as it was.
+ * and take that over, also if the connection has ended since, which has not been
+ * reported then.  Returns 0; or an errno value if the system refuses, and then the
+ * socket is still the caller's, and the connection as it was.
  */
 int plane_relay(struct plane *plane, struct connection *connection, int plain);
 

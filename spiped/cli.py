@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from spiped import options
 from spiped.config import DaemonOptions, PipeOptions
 from spiped.constants import DEFAULT_CONNECTIONS, DEFAULT_RESOLVE_INTERVAL, DEFAULT_TIMEOUT
 from spiped.errors import OperatorError
+from spiped.light import Any
 from spiped.observe.log import Log, program_name
 
 USAGE = """\

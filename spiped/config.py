@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from spiped.constants import DEFAULT_CONNECTIONS, DEFAULT_RESOLVE_INTERVAL, DEFAULT_TIMEOUT
+from spiped.light import NamedTuple
 
 
 class PipeOptions(NamedTuple):

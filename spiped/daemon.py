@@ -1,18 +1,14 @@
-"""Becoming a daemon, and what belongs to it: pid file, identity, standard streams, secrecy."""
+"""Becoming a daemon, and what belongs to it: the pid file, and another identity."""
 
 from __future__ import annotations
 
-import fcntl
 import grp
 import os
 import pwd
-import resource
 import sys
-from contextlib import suppress
-from typing import NamedTuple
 
-from spiped.crypto import Backend
 from spiped.errors import OperatorError, describe
+from spiped.light import NamedTuple, suppress
 from spiped.net.sockets import remove_if_same
 
 
@@ -141,39 +137,3 @@ def drop_privileges(identity: Identity) -> list[str]:
     if identity.uid and os.getgid() == 0:
         warnings.append("Warning: the group is still 0: no group is known for this user")
     return warnings
-
-
-def detach_streams() -> None:
-    """Connect the standard streams to nothing: whoever started us may want to see them closed."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
-    if null > 2:
-        os.close(null)
-
-
-def name_process(name: str) -> None:
-    """Let `ps` and `start-stop-daemon --name` see this name, and not the interpreter's."""
-    with suppress(OSError), open("/proc/self/comm", "w") as comm:
-        comm.write(name)
-
-
-def forbid_core_dumps(crypto: Backend) -> None:
-    """No core file may hold our keys, and no process of the same user may look at them."""
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    crypto.forbid_dumps()
-
-
-def keep_streams_open() -> None:
-    """If a standard stream is closed, connect it to nothing, so that no socket takes its number.
-
-    `sys.stdin` stays None, so that a key that is to come from there is missing, and not empty.
-    """
-    for fd in (0, 1, 2):
-        try:
-            fcntl.fcntl(fd, fcntl.F_GETFD)
-        except OSError:  # EBADF
-            os.open(os.devnull, os.O_RDWR)
-    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
-    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)

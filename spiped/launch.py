@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 
-from spiped import daemon
+from spiped import daemon, process
 from spiped.config import DaemonOptions
 from spiped.crypto import Backend, select
 from spiped.errors import LookupFailed, OperatorError, describe
@@ -24,7 +24,7 @@ from spiped.net.sockets import Listener, listen
 from spiped.observe.counters import Counters
 from spiped.observe.log import FileSink, Log, SyslogSink
 from spiped.prepare import make_pipe, resolve_bind, resolve_one
-from spiped.proto.handshake import Role
+from spiped.proto.role import Role
 from spiped.supervisor import Pool, Supervisor
 from spiped.worker import Setup
 
@@ -34,7 +34,8 @@ GENERATIONS = 8  # of workers that may be there at once: the present one and dra
 
 def launch(name: str, options: DaemonOptions) -> int:
     """Run the daemon to its end; returns the exit status.  Raises OperatorError."""
-    daemon.keep_streams_open()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
+    process.keep_streams_open()
     crypto, warnings = select()
     log = Log(name, options.verbose)
     for warning in warnings:
@@ -72,8 +73,8 @@ class Launch:
             if identity is not None:
                 for warning in daemon.drop_privileges(identity):
                     self._log.warn(warning)
-            daemon.name_process(self._name)
-            daemon.forbid_core_dumps(self._crypto)
+            process.name_process(self._name)
+            process.forbid_core_dumps(self._crypto)
             ended_by = self._supervise(pipe)
         except KeyboardInterrupt:  # before the supervisor takes signals
             ended_by = signal.SIGINT
@@ -151,7 +152,7 @@ class Launch:
 
     def _on_ready(self) -> None:
         if not self._options.foreground:
-            daemon.detach_streams()
+            process.detach_streams()
         self._report_ready()
 
     def _report_ready(self) -> None:

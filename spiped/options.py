@@ -8,11 +8,11 @@ first failure, or ``-v``, ends the parsing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn
 
 from spiped import __version__
 from spiped.constants import DEFAULT_RESOLVE_INTERVAL, DEFAULT_TIMEOUT
 from spiped.errors import OperatorError
+from spiped.light import Any, NoReturn
 
 UINT64_MAX = 2**64 - 1
 BLANKS = " \t\n\v\f\r"

@@ -12,23 +12,23 @@ import os
 import signal
 import socket
 import sys
-from contextlib import suppress
 
 from spiped import options
 from spiped.cli import PIPE_TABLE, pipe_options, run_command
 from spiped.config import PipeOptions
 from spiped.crypto import select
-from spiped.daemon import forbid_core_dumps, keep_streams_open, name_process
 from spiped.errors import OperatorError, describe
+from spiped.light import suppress
 from spiped.net.address import resolve
 from spiped.net.connection import Connection, Machinery
 from spiped.net.ending import Cause, Ending
 from spiped.net.plane import make_plane
 from spiped.net.reactor import READ, Reactor
-from spiped.observe.counters import Slot
 from spiped.observe.log import Log, program_name
+from spiped.observe.slot import Slot
 from spiped.prepare import make_pipe, resolve_bind
-from spiped.proto.handshake import Role
+from spiped.process import forbid_core_dumps, keep_streams_open, name_process
+from spiped.proto.role import Role
 
 USAGE = """\
 usage: spipe -t <target socket> -k <key file>

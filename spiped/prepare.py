@@ -8,7 +8,7 @@ from spiped.key import read_key
 from spiped.net.address import SocketAddress, resolve
 from spiped.net.pipe import Pipe
 from spiped.observe.log import Log
-from spiped.proto.handshake import Role
+from spiped.proto.role import Role
 
 
 def resolve_one(text: str, log: Log, *, port_optional: bool = False) -> SocketAddress:

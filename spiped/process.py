@@ -1,13 +1,14 @@
-"""Forking, such that no signal is lost or taken for another process's."""
+"""What a process does to itself (standard streams, name, secrecy), and how it forks."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable
-from typing import NoReturn
+
+from spiped.crypto import Backend
+from spiped.light import NoReturn, suppress
 
 # The signals that the supervisor handles, and that its children therefore may not inherit.
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
@@ -42,7 +43,47 @@ def _run(child: Callable[[], None]) -> NoReturn:
         child()
         status = 0
     except BaseException:
+        import traceback
+
         traceback.print_exc()
         sys.stderr.flush()
     finally:
         os._exit(status)
+
+
+def detach_streams() -> None:
+    """Connect the standard streams to nothing: whoever started us may want to see them closed."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    if null > 2:
+        os.close(null)
+
+
+def name_process(name: str) -> None:
+    """Let `ps` and `start-stop-daemon --name` see this name, and not the interpreter's."""
+    with suppress(OSError), open("/proc/self/comm", "w") as comm:
+        comm.write(name)
+
+
+def forbid_core_dumps(crypto: Backend) -> None:
+    """No core file may hold our keys, and no process of the same user may look at them."""
+    import resource  # slow to load for what it is
+
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    crypto.forbid_dumps()
+
+
+def keep_streams_open() -> None:
+    """If a standard stream is closed, connect it to nothing, so that no socket takes its number.
+
+    `sys.stdin` stays None, so that a key that is to come from there is missing, and not empty.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:  # EBADF
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)

@@ -15,11 +15,10 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, NamedTuple
 
 from spiped import worker
 from spiped.errors import OperatorError, describe
+from spiped.light import Any, NamedTuple, suppress
 from spiped.net.address import SocketAddress, is_literal
 from spiped.net.reactor import READ, Reactor, Timer
 from spiped.observe.counters import Counters

@@ -10,12 +10,10 @@ from __future__ import annotations
 import json
 import signal
 import socket
-from contextlib import suppress
-from typing import NamedTuple
 
 from spiped.crypto import Backend
-from spiped.daemon import detach_streams
 from spiped.errors import describe
+from spiped.light import NamedTuple, suppress
 from spiped.net.address import SocketAddress
 from spiped.net.connection import Connection, Machinery
 from spiped.net.ending import Cause, Ending
@@ -23,9 +21,10 @@ from spiped.net.pipe import Pipe
 from spiped.net.plane import make_plane
 from spiped.net.reactor import READ, Reactor, Timer
 from spiped.net.sockets import CONNECTION_ERRORS, accept, peer_name
-from spiped.observe.counters import Counters, Field, Slot
+from spiped.observe.counters import Counters
 from spiped.observe.log import Log
-from spiped.process import unblock_signals
+from spiped.observe.slot import Field, Slot
+from spiped.process import detach_streams, unblock_signals
 
 ACCEPTS_PER_TURN = 16  # so that a burst of strangers does not hold up what is going on
 ACCEPT_PAUSE = 0.1  # seconds without accepting when the system has run out of something

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple, cast
 
 from spiped.crypto.backend import Backend, Buffer, PacketKey, wipe
 from spiped.errors import OperatorError
+from spiped.light import NamedTuple, cast
 
 __all__ = ["Backend", "Buffer", "PacketKey", "Selection", "select", "wipe"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 from spiped._native import ffi, lib
 from spiped.constants import GROUP_BYTES, MESSAGE_MAX, PACKET_BYTES, TAG_BYTES
 from spiped.crypto.backend import Buffer
 from spiped.errors import OperatorError
+from spiped.light import Any, NamedTuple
 
 name = "native"
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Any, NamedTuple
 
 from spiped.errors import LookupFailed, OperatorError
+from spiped.light import Any, NamedTuple
 
 UNIX_PATH_MAX = 107
 PORT_MAX = 65535

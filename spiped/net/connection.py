@@ -11,15 +11,15 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from typing import NamedTuple
 
+from spiped.light import NamedTuple
 from spiped.net.connect import Connector
 from spiped.net.ending import Cause, Ending
 from spiped.net.pipe import Pipe
 from spiped.net.plane import Channel, Plane
 from spiped.net.reactor import NOTHING, Reactor, Timer
 from spiped.net.sockets import close_with_reset, take_error
-from spiped.proto.handshake import Role
+from spiped.proto.role import Role
 
 
 class Machinery(NamedTuple):

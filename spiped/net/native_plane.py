@@ -6,15 +6,15 @@ import math
 import os
 import socket
 from collections.abc import Callable
-from typing import Any
 
 from spiped._native import ffi, lib
+from spiped.light import Any
 from spiped.net.ending import Cause, Ending
 from spiped.net.pipe import Pipe
 from spiped.net.reactor import Reactor
 from spiped.net.sockets import close_with_reset
-from spiped.observe.counters import Field, Slot
-from spiped.proto.handshake import Role
+from spiped.observe.slot import Field, Slot
+from spiped.proto.role import Role
 
 AVAILABLE = bool(lib.plane_supported())
 
@@ -118,7 +118,12 @@ class NativePlane:
         if handle == ffi.NULL:
             ending = Ending(Cause.HANDSHAKE, os.strerror(ffi.errno))
             close_with_reset(crypt)
-            self._reactor.call_later(0, lambda: on_end(ending))
+
+            def tell() -> None:
+                if not channel.cancelled:
+                    on_end(ending)
+
+            self._reactor.call_later(0, tell)
             return channel
         crypt.detach()
         channel.handle = handle
@@ -127,6 +132,9 @@ class NativePlane:
 
     def relay(self, channel: NativeChannel, plain: socket.socket) -> None:
         """Relay between a channel that is ready and a socket."""
+        if channel.handle is None:  # it has ended since, which is about to be told
+            close_with_reset(plain)
+            return
         error = lib.plane_relay(self._plane, channel.handle, plain.fileno())
         if error == 0:
             plain.detach()
@@ -171,10 +179,10 @@ class NativePlane:
         count = lib.plane_run(self._plane, limit, self._wanted, self._events, NEWS_AT_ONCE)
         wanted = self._wanted[0]
         for channel, news, ending in self._take_news(count) if count else ():
-            # any of these callbacks may cancel a channel of which there is more
-            if news & lib.PLANE_AUTHENTIC and channel.on_authentic and not channel.cancelled:
+            # it may have ended since, and any of these callbacks may end or cancel others
+            if news & lib.PLANE_AUTHENTIC and channel.on_authentic and channel.handle is not None:
                 channel.on_authentic()
-            if news & lib.PLANE_READY and channel.on_ready and not channel.cancelled:
+            if news & lib.PLANE_READY and channel.on_ready and channel.handle is not None:
                 channel.on_ready()
             if ending is not None and not channel.cancelled:
                 channel.on_end(ending)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from spiped.crypto import wipe
 from spiped.errors import HandshakeError, describe
+from spiped.light import TYPE_CHECKING
 from spiped.net.ending import Cause, Ending
 from spiped.net.pipe import Pipe
 from spiped.net.reactor import HANGUP, NOTHING, READ, WRITE

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from spiped.light import NamedTuple
 from spiped.net.address import SocketAddress
-from spiped.proto.handshake import Role
+from spiped.proto.role import Role
 
 
 class Pipe(NamedTuple):

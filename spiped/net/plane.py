@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Protocol
 
 from spiped.crypto import Backend
+from spiped.light import Protocol
 from spiped.net.ending import Ending
 from spiped.net.pipe import Pipe
 from spiped.net.reactor import Reactor
-from spiped.observe.counters import Slot
+from spiped.observe.slot import Slot
 
 
 class Channel(Protocol):

@@ -9,7 +9,8 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+
+from spiped.light import Protocol
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
@@ -174,7 +175,7 @@ class Reactor:
 
     def _on_hangups(self, events: int) -> None:
         assert self._hangups is not None
-        for fd, _ in self._hangups.poll(0):
-            hung = self._watches.get(fd)
-            if hung is not None and hung.events == NOTHING:
-                hung.callback(HANGUP)
+        hung = [(fd, self._watches.get(fd)) for fd, _ in self._hangups.poll(0)]
+        for fd, watch in hung:  # a callback may have stopped, or replaced, what comes behind it
+            if watch is not None and watch is self._watches.get(fd):
+                watch.callback(HANGUP)

@@ -22,10 +22,10 @@ from spiped.net.negotiation import Negotiation
 from spiped.net.pipe import Pipe
 from spiped.net.reactor import HANGUP, NOTHING, READ, WRITE, Reactor, Timer
 from spiped.net.sockets import close_gracefully, close_with_reset, take_error
-from spiped.observe.counters import Field, Slot
-from spiped.proto.handshake import Role
+from spiped.observe.slot import Field, Slot
 from spiped.proto.keys import SessionKeys
 from spiped.proto.packets import Opener, Sealer
+from spiped.proto.role import Role
 
 DRAIN_POLL = 0.01  # seconds between two looks at how much the peer has still to acknowledge
 

@@ -8,10 +8,9 @@ import socket
 import stat
 import struct
 import sys
-from contextlib import suppress
-from typing import Any
 
 from spiped.errors import OperatorError, describe
+from spiped.light import Any, suppress
 from spiped.net.address import SocketAddress
 
 # How many strangers may wait to be accepted; the system cuts it to its own limit.

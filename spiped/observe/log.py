@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
-from typing import Protocol
+
+from spiped.light import Protocol, suppress
 
 BURST = 10  # lines about peers that may come at once,
 RATE = 1.0  # and how many a second after that

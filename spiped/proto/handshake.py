@@ -8,25 +8,19 @@ first, while the server spends an exponentiation only on a peer that has proved 
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
 
 from spiped.constants import GROUP_BYTES, NONCE_BYTES, SECRET_BYTES, TAG_BYTES
 from spiped.crypto import Backend, Buffer, wipe
 from spiped.crypto.group14 import P
 from spiped.errors import HandshakeError
+from spiped.light import NamedTuple
 from spiped.proto.keys import SessionKeys, handshake_keys, session_keys
+from spiped.proto.role import Role
 
 HELLO_BYTES = GROUP_BYTES + TAG_BYTES  # y || h
 
 P_BYTES = P.to_bytes(GROUP_BYTES, "big")
 ONE = (1).to_bytes(GROUP_BYTES, "big")
-
-
-class Role(enum.Enum):
-    """Who connected: C, the side that encrypts what it accepts, or S, the side that decrypts."""
-
-    C = "C"
-    S = "S"
 
 
 class Step(enum.Enum):

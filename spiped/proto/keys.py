@@ -9,10 +9,9 @@ where KDF(salt, n) is PBKDF2-HMAC-SHA256 (RFC 8018) with password K and one iter
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from spiped.constants import KEY_BYTES
 from spiped.crypto import Backend, Buffer, wipe
+from spiped.light import NamedTuple
 
 
 class HandshakeKeys(NamedTuple):

@@ -26,7 +26,7 @@ from spiped.net.pipe import Pipe
 from spiped.net.plane import Channel, Plane
 from spiped.net.reactor import Reactor
 from spiped.net.sockets import close_with_reset, tune
-from spiped.observe.counters import Slot
+from spiped.observe.slot import Slot
 from spiped.proto.handshake import Handshake, Role, Step, draw_secrets
 from spiped.proto.keys import SessionKeys
 from spiped.proto.packets import Opener, Sealer

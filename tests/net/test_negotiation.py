@@ -327,15 +327,19 @@ def test_abort_all_ends_handshakes_too(rig: Rig) -> None:
 # There is more news than can be told at once
 
 
+def relay_to_new(rig: Rig, talk: Talk) -> Peer:
+    near, far = tcp_pair()
+    rig.relay(talk.channel, near)
+    return rig.peer(far)
+
+
 def test_many_that_become_ready_and_fail_before_that_is_told(rig: Rig) -> None:
     """Whoever relays those that are said to be ready is not surprised."""
     talks = [begin(rig, Role.S, "tcp") for _ in range(150)]
 
     def reset_the_others() -> None:
         for other in talks:
-            near, far = tcp_pair()
-            rig.peer(far)
-            other.outcome.when_ready = partial(rig.relay, other.channel, near)
+            other.outcome.when_ready = partial(relay_to_new, rig, other)
             if not other.outcome.ready:
                 other.peer.reset()
 
@@ -358,9 +362,7 @@ def test_relaying_what_has_failed_before_that_is_told(rig: Rig) -> None:
         for other in talks:
             other.outcome.when_ended = None
             if not other.outcome.ending:
-                near, far = tcp_pair()
-                plains.append(rig.peer(far))
-                rig.relay(other.channel, near)
+                plains.append(relay_to_new(rig, other))
 
     for talk in talks:
         talk.outcome.when_ended = relay_the_others

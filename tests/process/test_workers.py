@@ -106,23 +106,24 @@ def test_the_limit_of_connections_holds_over_all_workers(stage: Stage) -> None:
     listener = stage.listener()
     server = stage.spiped("-d", listener.address)
     daemon = stage.spiped("-e", server.source, "-n", "5", "--workers", "3")
-    clients = [daemon.connect() for _ in range(5)]
-    targets = [listener.accept() for _ in range(5)]
+    clients = [daemon.connect().send(bytes([number])) for number in range(5)]
+    accepted = [listener.accept() for _ in clients]
+    targets = {target.receive(1)[0]: target for target in accepted}
     daemon.wait_to_say("spiped: Maximum number of connections (5) reached\n")
     waiting = [daemon.connect().send(b"let me in") for _ in range(3)]
-    for client in clients:  # all five go on, and nobody else has come meanwhile
+    for number, client in enumerate(clients):  # all five go on, and nobody else gets in
         client.send(b"I am in")
-    assert all(target.receive(7) == b"I am in" for target in targets)
+        assert targets[number].receive(7) == b"I am in"
     assert listener.nobody_came()
-    for client, target in zip(clients[:3], targets[:3], strict=True):
-        client.close()
-        assert target.read_to_end() == b""
-        target.close()
-        with listener.accept() as next_target:
-            assert next_target.receive(9) == b"let me in"
+    for number in range(3):
+        clients[number].close()
+        assert targets[number].read_to_end() == b""
+        targets[number].close()
+        with listener.accept() as target:
+            assert target.receive(9) == b"let me in"
         assert listener.nobody_came()
     for client in waiting:
-        assert client.read_all()[0] == b""
+        assert client.read_to_end() == b""
 
 
 def test_connections_of_a_killed_worker_count_no_more(stage: Stage) -> None:

@@ -1,0 +1,116 @@
+"""Where messages go, and which there are."""
+
+from __future__ import annotations
+
+import re
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.daemons import (
+    PATIENCE,
+    Stage,
+    is_echoed,
+    needs,
+    nothing_comes_back,
+    ours,
+    wait_until,
+)
+
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} spiped: (.*)")
+
+
+def messages(log: Path) -> list[str]:
+    """The lines of a log file, each of which must begin with the time and our name."""
+    lines = [LINE.fullmatch(line) for line in log.read_text().splitlines()]
+    return [line[1] for line in lines if line or pytest.fail(f"not a log line: {line}")]
+
+
+@pytest.mark.parametrize("background", [False, True], ids=["foreground", "background"])
+def test_a_log_file_gets_the_messages(stage: Stage, background: bool) -> None:
+    log = stage.directory / "log"
+    server = stage.spiped("-d", "[127.0.0.1]:1", "--log-file", str(log), background=background)
+    stranger = stage.spiped("-e", server.source, key=stage.write("other_key", b"another"))
+    assert nothing_comes_back(stranger.source)
+    wait_until(lambda: messages(log), "there is a message")
+    assert "the peer does not hold the key" in messages(log)[0]
+    assert server.said == ""
+    assert stat.S_IMODE(log.stat().st_mode) & 0o007 == 0
+
+
+def test_a_log_file_is_appended_to(stage: Stage) -> None:
+    log = Path(stage.write("log", b"of old\n"))
+    server = stage.spiped("-d", "[127.0.0.1]:1", "--log-file", str(log))
+    with server.connect() as peer:
+        peer.finish().read_all()
+    wait_until(lambda: log.read_text().count("\n") > 1, "there is a message")
+    assert log.read_text().startswith("of old\n2")
+
+
+def test_connections_that_end_well_are_mentioned_only_if_asked_for(stage: Stage) -> None:
+    echo = stage.echo()
+    server = stage.spiped("-d", echo.address)
+    client = stage.spiped("-e", server.source, "--verbose")
+    assert is_echoed(client.source, b"x" * 5000)
+    client.wait_to_say("clean (5000 bytes sealed, 5000 opened)\n")
+    assert server.said == ""
+
+
+def test_every_failed_connection_has_its_line_but_not_without_limit(stage: Stage) -> None:
+    server = stage.spiped("-d", "[127.0.0.1]:1", "--workers", "1")
+    for _ in range(100):
+        with server.connect() as peer:
+            peer.finish().read_all()
+    wait_until(lambda: server.said.count("\n") >= 10, "there are messages")
+    assert server.said.count("\n") < 50
+
+
+FAKE_DEV = """
+    cd "$1" && shift
+    for device in null urandom random zero full; do
+        touch "$device" && mount --bind "/dev/$device" "$device" || exit
+    done
+    mount --rbind . /dev && exec "$@"
+"""
+
+
+def test_syslog_gets_the_messages_of_a_daemon(stage: Stage) -> None:
+    devices = stage.directory / "dev"
+    devices.mkdir()
+    unshare = [needs("unshare"), "--mount", "--propagation", "private"]
+    beginning = [*unshare, "sh", "-c", FAKE_DEV, "sh", str(devices)]
+    if stage.run(*beginning, "true").returncode != 0:
+        pytest.skip("a private view of the file system is not allowed here")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(str(devices / "log"))
+        log.settimeout(PATIENCE)
+        words = ("-d", "[127.0.0.1]:1", "--syslog")
+        server = stage.spiped(*words, beginning=beginning, background=True)
+        stranger = stage.spiped("-e", server.source, key=stage.write("other_key", b"another"))
+        assert nothing_comes_back(stranger.source)
+        message = log.recv(8192)
+    # facility user, priority warning, the time, our name, and no process id
+    pattern = rb"<12>\w{3} [ \d]\d \d\d:\d\d:\d\d spiped: connection from (.*)\0?"
+    matched = re.fullmatch(pattern, message)
+    assert matched, message
+    assert b"the peer does not hold the key" in matched[1]
+    assert server.said == ""
+
+
+def test_syslog_means_nothing_in_the_foreground(stage: Stage) -> None:
+    server = stage.spiped("-d", "[127.0.0.1]:1", "--syslog")
+    with server.connect() as peer:
+        peer.finish().read_all()
+    server.wait_to_say("spiped: connection from ")
+
+
+def test_messages_before_the_background_go_to_stderr(stage: Stage) -> None:
+    pid_file = stage.directory / "pid"
+    words = ("-e", "-s", stage.address(), "-t", "[127.0.0.1]:1", "-k", "/dev/null")
+    log = ("--log-file", str(stage.directory / "log"))
+    result = stage.run(ours("spiped"), *words, *log, "-p", str(pid_file))
+    stage.adopt(pid_file)
+    assert result.returncode == 0
+    assert result.stderr == b"spiped: Warning: the key file is empty: /dev/null\n"
