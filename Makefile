@@ -41,7 +41,7 @@ $(VENV)/bench-tools: $(VENV)/ready
 	touch $@
 
 demo: build
-	$(BIN)/python -m bench.demo
+	@$(BIN)/python -m bench.demo
 
 test: build
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 
 import pytest
@@ -11,11 +12,23 @@ from spiped.crypto import Backend
 from tests.daemons import Stage
 from tests.daemons import stage as stage
 
+NATIVE_IS_BUILT = (
+    importlib.util.find_spec("spiped._native") is not None
+    or os.environ.get("SPIPED_REQUIRE_NATIVE") == "1"
+)
+
 
 def backends() -> list[str]:
-    """The back ends that this run is about: both, or the one that SPIPED_BACKEND names."""
+    """The back ends that this run is about: all that there are, or what SPIPED_BACKEND names."""
     wanted = os.environ.get("SPIPED_BACKEND")
-    return [wanted] if wanted else ["native", "pure"]
+    if wanted:
+        return [wanted]
+    return ["native", "pure"] if NATIVE_IS_BUILT else ["pure"]
+
+
+def pytest_report_header() -> str:
+    missing = "" if NATIVE_IS_BUILT else " (the C extension is NOT built: nothing of it is tested)"
+    return f"back ends: {', '.join(backends())}{missing}"
 
 
 @pytest.fixture(params=backends())

@@ -77,10 +77,17 @@ def _resolve_literal(text: str, port_optional: bool) -> SocketAddress:
 
 def _parse_port(text: str, lowest: int) -> int:
     """A decimal port number, as C's strtol takes it: leading blanks, a sign and zeros are fine."""
-    digits = text.lstrip(" \t\n\v\f\r").removeprefix("+")
-    if not (digits.isascii() and digits.isdigit()) or not lowest <= int(digits) <= PORT_MAX:
+    port = _decimal(text.lstrip(" \t\n\v\f\r").removeprefix("+"))
+    if port is None or not lowest <= port <= PORT_MAX:
         raise OperatorError(f"Invalid port number: {text}")
-    return int(digits)
+    return port
+
+
+def _decimal(digits: str) -> int | None:
+    """The number that these digits are, or at least one that is too large; else None."""
+    if not (digits.isascii() and digits.isdigit()):
+        return None
+    return int(digits.lstrip("0")[:10] or "0")  # Python refuses thousands of digits
 
 
 def _resolve_host(text: str, port_optional: bool) -> list[SocketAddress]:
@@ -89,7 +96,7 @@ def _resolve_host(text: str, port_optional: bool) -> list[SocketAddress]:
         if not port_optional:
             raise OperatorError(f"Address must contain port number: {text}")
         host, service = text, "0"
-    if service.isascii() and service.isdigit() and int(service) > PORT_MAX:
+    if (_decimal(service) or 0) > PORT_MAX:
         raise OperatorError(f"Invalid port number: {service}")
     # as bytes, because a str would be passed through the IDNA codec, which is slow to import
     try:

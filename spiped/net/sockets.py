@@ -114,6 +114,8 @@ def start_connect(
     Raises OSError if it failed at once; BlockingIOError if a UNIX listener's backlog is full, in
     which case the caller may try again later.
     """
+    if bind is not None and bind.family != address.family:
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
