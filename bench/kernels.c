@@ -4,9 +4,10 @@
  *     kernels ROUNDS [NAME]...
  *
  * measures the workloads of those names, or all, and prints an object of JSON a line: one for each
- * batch size and kernel, and one for OpenSSL.  In every round everybody has their turn, so that
- * other load and a changing clock meet all alike; the figures are the medians over the rounds.
- * Where both compute the same, the results are compared first.
+ * batch size and kernel, and one for OpenSSL.  In every round everybody has their turn at
+ * everything, so that other load and a changing clock meet all alike.  The figures are the medians
+ * over the rounds, of the ratio to OpenSSL too.  Where both compute the same, the results are
+ * compared first.
  */
 
 #include <assert.h>
@@ -30,7 +31,7 @@
 
 #define TURN 3e-4			/* seconds; a turn is at least one batch */
 #define BATCH_MAX 128
-#define CONTESTANTS_MAX 20
+#define CONTESTANTS_MAX 512
 
 enum { SHA256, AES256CTR, MODEXP, PRIMITIVES };	/* in kernel.h's order */
 
@@ -265,13 +266,19 @@ static const size_t batches[] = { 1, 2, 3, 4, 8, 16, 48, 128 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* A choice of kernels, or OpenSSL. */
+/* A choice of kernels, or OpenSSL, at one workload and one size of the batch. */
 struct contestant {
+	const struct workload *workload;
+	size_t batch;
 	void (*run)(size_t batch);
 	size_t kernels[PRIMITIVES];
-	size_t repeat;			/* batches in a turn */
-	double *seconds;		/* for one batch, in every round */
+	const struct contestant *openssl;	/* at the same */
+	size_t repeat;				/* batches in a turn */
+	double *seconds;			/* for one batch, in every round */
 };
+
+static struct contestant contestants[CONTESTANTS_MAX];
+static size_t contestant_count;
 
 static double
 now(void)
@@ -292,35 +299,43 @@ preferred(size_t primitive)
 	return i;
 }
 
-/*
- * OpenSSL, then all combinations in which at most one of the primitives that matter is not served
- * by its preferred kernel, then the portable ones together.  Returns their number.
- */
-static size_t
-line_up(const struct workload *workload, struct contestant *contestants)
+static struct contestant *
+enter(const struct contestant *contestant)
 {
-	struct contestant best = { .run = workload->ours }, portable = { .run = workload->ours };
-	size_t count = 0, mattering = 0;
+	assert(contestant_count < CONTESTANTS_MAX);
+	contestants[contestant_count] = *contestant;
+	return &contestants[contestant_count++];
+}
 
-	for (size_t p = 0; p < PRIMITIVES; p++) {
-		best.kernels[p] = preferred(p);
-		portable.kernels[p] = kernel_count(p) - 1;
-		mattering += workload->primitives >> p & 1;
-	}
-	contestants[count] = best;
-	contestants[count++].run = workload->theirs;
-	contestants[count++] = best;
+/*
+ * Enter OpenSSL, then all combinations in which at most one of the primitives that matter is not
+ * served by its preferred kernel, then the portable ones together.
+ */
+static void
+line_up(const struct workload *workload, size_t batch)
+{
+	struct contestant openssl = { .workload = workload, .batch = batch, .run = workload->theirs };
+	struct contestant best, portable;
+	size_t mattering = 0;
+
 	for (size_t p = 0; p < PRIMITIVES; p++)
-		for (size_t k = best.kernels[p] + 1;
-		    (workload->primitives >> p & 1) && k < kernel_count(p); k++)
-			if (kernel_state(p, k) == KERNEL_AVAILABLE) {
-				assert(count < CONTESTANTS_MAX - 1);
-				contestants[count] = best;
-				contestants[count++].kernels[p] = k;
-			}
+		openssl.kernels[p] = preferred(p);
+	best = openssl;
+	best.openssl = enter(&openssl);
+	best.run = workload->ours;
+	enter(&best);
+	portable = best;
+	for (size_t p = 0; p < PRIMITIVES; p++) {
+		if (!(workload->primitives >> p & 1))
+			continue;
+		mattering++;
+		portable.kernels[p] = kernel_count(p) - 1;
+		for (size_t k = best.kernels[p] + 1; k < kernel_count(p); k++)
+			if (kernel_state(p, k) == KERNEL_AVAILABLE)
+				enter(&best)->kernels[p] = k;
+	}
 	if (mattering > 1)
-		contestants[count++] = portable;
-	return count;
+		enter(&portable);
 }
 
 static void
@@ -332,33 +347,39 @@ select_kernels(const struct contestant *contestant)
 
 /* How long `repeat` batches take. */
 static double
-turn(const struct contestant *contestant, size_t batch, size_t repeat)
+turn(const struct contestant *contestant, size_t repeat)
 {
 	double begin = now();
 
 	for (size_t i = 0; i < repeat; i++)
-		contestant->run(batch);
+		contestant->run(contestant->batch);
 	return now() - begin;
 }
 
-/* Compare with OpenSSL's result, and find out how much a turn can hold. */
+/* Compare with OpenSSL's result, which comes first, and find out how much a turn can hold. */
 static void
-warm_up(const struct workload *workload, struct contestant *contestant, size_t batch)
+warm_up(struct contestant *contestant)
 {
 	static uint8_t expected[sizeof(result)];
-	double seconds;
+	const struct workload *workload = contestant->workload;
+	double least = TURN;
 
 	select_kernels(contestant);
 	memset(result, 0, sizeof(result));
-	contestant->run(batch);
-	if (contestant->run == workload->theirs)
+	contestant->run(contestant->batch);
+	if (contestant->openssl == NULL)
 		memcpy(expected, result, sizeof(result));
-	else if (memcmp(result, expected, batch * workload->comparable) != 0) {
+	else if (memcmp(result, expected, contestant->batch * workload->comparable) != 0) {
 		fprintf(stderr, "kernels: %s: not OpenSSL's result\n", workload->name);
 		exit(1);
 	}
-	seconds = turn(contestant, batch, 1);
-	contestant->repeat = seconds < TURN ? (size_t)(TURN / seconds) : 1;
+	for (size_t i = 0; i < 5; i++) {
+		double seconds = turn(contestant, 1);
+
+		if (seconds < least)
+			least = seconds;
+	}
+	contestant->repeat = (size_t)(TURN / least);
 }
 
 static int
@@ -369,6 +390,7 @@ compare(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
+/* Leaves the values in order. */
 static double
 median(double *values, size_t count)
 {
@@ -378,55 +400,45 @@ median(double *values, size_t count)
 
 /* The names of the kernels that matter. */
 static void
-print_kernels(const struct workload *workload, const struct contestant *contestant)
+print_kernels(const struct contestant *contestant)
 {
 	const char *separator = "";
 
-	if (contestant->run == workload->theirs)
-		printf("openssl");
-	else
-		for (size_t p = 0; p < PRIMITIVES; p++)
-			if (workload->primitives >> p & 1) {
-				printf("%s%s", separator, kernel_name(p, contestant->kernels[p]));
-				separator = " ";
-			}
+	for (size_t p = 0; p < PRIMITIVES; p++)
+		if (contestant->workload->primitives >> p & 1) {
+			printf("%s%s", separator, kernel_name(p, contestant->kernels[p]));
+			separator = " ";
+		}
 }
 
 static void
-measure(const struct workload *workload, size_t batch, size_t rounds)
+print_figures(const struct contestant *contestant, size_t rounds)
 {
-	struct contestant contestants[CONTESTANTS_MAX];
-	size_t count = line_up(workload, contestants);
-	double openssl = 0;
+	const struct workload *workload = contestant->workload;
+	double *scratch = calloc(rounds, sizeof(double)), seconds, ratio = 1;
 
-	for (size_t i = 0; i < count; i++) {
-		contestants[i].seconds = calloc(rounds, sizeof(double));
-		assert(contestants[i].seconds != NULL);
-		warm_up(workload, &contestants[i], batch);
+	assert(scratch != NULL);
+	if (contestant->openssl != NULL) {
+		for (size_t i = 0; i < rounds; i++)
+			scratch[i] = contestant->openssl->seconds[i] / contestant->seconds[i];
+		ratio = median(scratch, rounds);
 	}
-	for (size_t round = 0; round < rounds; round++)
-		for (size_t i = 0; i < count; i++) {
-			struct contestant *c = &contestants[i];
+	memcpy(scratch, contestant->seconds, rounds * sizeof(double));
+	seconds = median(scratch, rounds);
+	free(scratch);
 
-			select_kernels(c);
-			c->seconds[round] = turn(c, batch, c->repeat) / (double)c->repeat;
-		}
-	for (size_t i = 0; i < count; i++) {
-		double seconds = median(contestants[i].seconds, rounds);
-
-		if (contestants[i].run == workload->theirs)
-			openssl = seconds;
-		printf("{\"name\": \"%s\", \"kernel\": \"", workload->name);
-		print_kernels(workload, &contestants[i]);
-		printf("\", \"batch\": %zu, ", batch);
-		if (workload->bytes > 0)
-			printf("\"bytes_per_second\": %.0f", (double)(workload->bytes * batch) / seconds);
-		else
-			printf("\"seconds\": %.9f", seconds);
-		printf(", \"vs_openssl\": %.3f}\n", openssl / seconds);
-		free(contestants[i].seconds);
-	}
-	fflush(stdout);
+	printf("{\"name\": \"%s\", \"kernel\": \"", workload->name);
+	if (contestant->openssl == NULL)
+		printf("openssl");
+	else
+		print_kernels(contestant);
+	printf("\", \"batch\": %zu, ", contestant->batch);
+	if (workload->bytes > 0)
+		printf("\"bytes_per_second\": %.0f",
+		    (double)(workload->bytes * contestant->batch) / seconds);
+	else
+		printf("\"seconds\": %.9f", seconds);
+	printf(", \"vs_openssl\": %.3f}\n", ratio);
 }
 
 static int
@@ -452,6 +464,20 @@ main(int argc, char **argv)
 		for (size_t j = 0; j < COUNT(batches); j++)
 			if (wanted(workloads[i].name, argc, argv) &&
 			    batches[j] <= workloads[i].batch_max)
-				measure(&workloads[i], batches[j], (size_t)rounds);
+				line_up(&workloads[i], batches[j]);
+	for (size_t i = 0; i < contestant_count; i++) {
+		contestants[i].seconds = calloc((size_t)rounds, sizeof(double));
+		assert(contestants[i].seconds != NULL);
+		warm_up(&contestants[i]);
+	}
+	for (size_t round = 0; round < (size_t)rounds; round++)
+		for (size_t i = 0; i < contestant_count; i++) {
+			struct contestant *c = &contestants[i];
+
+			select_kernels(c);
+			c->seconds[round] = turn(c, c->repeat) / (double)c->repeat;
+		}
+	for (size_t i = 0; i < contestant_count; i++)
+		print_figures(&contestants[i], (size_t)rounds);
 	return 0;
 }

@@ -7,21 +7,24 @@ does may not have threads.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 from collections.abc import Callable
 
 from spiped.errors import OperatorError
-from spiped.net.address import SocketAddress, resolve
+from spiped.net.address import SocketAddress, decode_addresses, encode_addresses, resolve
 from spiped.net.reactor import READ, Reactor
 from spiped.process import fork, unblock_signals
-from spiped.worker import decode_addresses, encode_addresses
 
 TIME_LIMIT = 60  # seconds
 
 
 class Lookup:
-    """One lookup; calls ``on_done`` with the addresses, or with the lines that say why not."""
+    """One lookup; calls ``on_done`` with the addresses, or with the lines that say why not.
+
+    Raises OSError if the system does not let us have the process.
+    """
 
     def __init__(
         self,
@@ -33,8 +36,13 @@ class Lookup:
         self._on_done = on_done
         self._answer = b""
         self._sock, child_sock = socket.socketpair()
-        self.pid = fork(lambda: _answer(child_sock, address))
-        child_sock.close()
+        try:
+            fork(lambda: _answer(child_sock, address))
+        except OSError:
+            self._sock.close()
+            raise
+        finally:
+            child_sock.close()
         self._sock.setblocking(False)
         reactor.watch(self._sock, READ, self._on_readable)
 
@@ -58,6 +66,7 @@ class Lookup:
 
 def _answer(sock: socket.socket, address: str) -> None:
     """The life of the child; ends by itself if the name service never answers."""
+    _close_all_but(sock)
     signal.alarm(TIME_LIMIT)
     unblock_signals()
     addresses: list[SocketAddress] = []
@@ -68,3 +77,10 @@ def _answer(sock: socket.socket, address: str) -> None:
         errors = error.lines
     answer = {"addresses": encode_addresses(addresses), "errors": errors}
     sock.sendall(json.dumps(answer).encode())
+
+
+def _close_all_but(sock: socket.socket) -> None:
+    """Let go of what was inherited: a lookup may outlive the daemon, its listening socket may not."""
+    fd = sock.fileno()
+    os.closerange(3, fd)
+    os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))

@@ -19,12 +19,13 @@ from collections.abc import Callable
 from spiped import worker
 from spiped.errors import OperatorError, describe
 from spiped.light import Any, NamedTuple, suppress
-from spiped.net.address import SocketAddress, is_literal
+from spiped.net.address import SocketAddress, encode_addresses, is_literal
+from spiped.net.pipe import Pipe
 from spiped.net.reactor import READ, Reactor, Timer
 from spiped.observe.counters import Counters
 from spiped.process import HANDLED, fork
 from spiped.resolver import Lookup
-from spiped.worker import Setup, encode_addresses
+from spiped.worker import Setup
 
 STABLE = 1.0  # seconds; a worker that dies younger than this is not replaced at once
 BACKOFF_MIN, BACKOFF_MAX = 0.1, 10.0  # seconds until it is
@@ -44,10 +45,13 @@ class Pool(NamedTuple):
 class WorkerProcess:
     """A worker, seen from the supervisor."""
 
-    def __init__(self, pid: int, slot: int, generation: int, channel: socket.socket) -> None:
+    def __init__(
+        self, pid: int, slot: int, generation: int, pipe: Pipe, channel: socket.socket
+    ) -> None:
         self.pid = pid
         self.slot = slot
         self.generation = generation
+        self.pipe = pipe  # what it was forked with
         self.channel = channel
         self.born = time.monotonic()
         self.ready = False
@@ -72,9 +76,9 @@ class Supervisor:
         self._reactor = Reactor()
         self._workers: dict[int, WorkerProcess] = {}
         self._generation = 0  # the one that is to stay
+        self._generations = 1  # how many there have been
         self._listening = True
         self._backoff = BACKOFF_MIN
-        self._lookup: Lookup | None = None
         self._refresh: Timer | None = None
         self._failure: str | None = None
         self._ended_by: int | None = None
@@ -122,7 +126,7 @@ class Supervisor:
         finally:
             theirs.close()
         ours.setblocking(False)
-        process = WorkerProcess(pid, slot, self._generation, ours)
+        process = WorkerProcess(pid, slot, self._generation, self._setup.pipe, ours)
         self._workers[pid] = process
         self._reactor.watch(ours, READ, lambda events: self._on_report(process))
 
@@ -235,15 +239,19 @@ class Supervisor:
 
     def _start_generation(self, K: bytes | bytearray, targets: list[SocketAddress]) -> None:
         self._setup = self._setup._replace(pipe=self._setup.pipe._replace(K=K, targets=targets))
-        self._generation += 1
+        self._generation = self._generations
+        self._generations += 1
         self._fill()
 
     def _abandon_generation(self) -> None:
+        """Go back to the last generation, with its key and target."""
         older = [w for w in self._workers.values() if w.generation < self._generation]
         for process in self._workers.values():
             if process.generation == self._generation and not process.leaving:
                 self._dismiss(process, "stop")
-        self._generation = max(w.generation for w in older if not w.leaving)
+        last = max((w for w in older if not w.leaving), key=lambda w: w.generation)
+        self._generation = last.generation
+        self._setup = self._setup._replace(pipe=last.pipe)
 
     # Names
 
@@ -260,7 +268,6 @@ class Supervisor:
         """Look the target up again; the old addresses stay in use if that fails."""
 
         def done(addresses: list[SocketAddress], errors: tuple[str, ...]) -> None:
-            self._lookup = None
             for line in errors:
                 self._log.warn(line)
             if self._listening:
@@ -269,7 +276,10 @@ class Supervisor:
                     self._refresh.cancel()
                 self._schedule_refresh()
 
-        self._lookup = Lookup(self._reactor, self._pool.target, done)
+        try:
+            Lookup(self._reactor, self._pool.target, done)
+        except OSError as error:
+            done([], (f"Cannot look up the target: {describe(error)}",))
 
     def _use_targets(self, targets: list[SocketAddress]) -> None:
         if targets != self._setup.pipe.targets:

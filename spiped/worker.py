@@ -14,7 +14,7 @@ import socket
 from spiped.crypto import Backend
 from spiped.errors import describe
 from spiped.light import NamedTuple, suppress
-from spiped.net.address import SocketAddress
+from spiped.net.address import decode_addresses
 from spiped.net.connection import Connection, Machinery
 from spiped.net.ending import Cause, Ending
 from spiped.net.pipe import Pipe
@@ -50,7 +50,7 @@ class Setup(NamedTuple):
 
 def run(setup: Setup, commands: socket.socket) -> None:
     """The life of a worker, from the fork to its end."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+    for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for the supervisor
     worker = Worker(setup, commands)
     signal.signal(signal.SIGTERM, lambda number, frame: worker.drain())
@@ -221,22 +221,6 @@ class Worker:
                 self._setup.pipe.targets[:] = decode_addresses(addresses)
             case _:
                 raise AssertionError(f"unknown command: {command}")
-
-
-def encode_addresses(addresses: list[SocketAddress]) -> list[list[object]]:
-    """Addresses in a form that JSON can carry."""
-    return [[address.family, address.sockaddr] for address in addresses]
-
-
-def decode_addresses(encoded: list[list[object]]) -> list[SocketAddress]:
-    """The reverse of `encode_addresses`; JSON has lists where sockets want tuples."""
-    addresses = []
-    for family, sockaddr in encoded:
-        assert isinstance(family, int)
-        addresses.append(
-            SocketAddress(family, tuple(sockaddr) if isinstance(sockaddr, list) else sockaddr)
-        )
-    return addresses
 
 
 def _drop(sock: socket.socket) -> None:

@@ -27,11 +27,10 @@ FAULTS = {
 
 
 class Kernel(NamedTuple):
-    """An entry of a primitive's table; ``rank`` is its place in it, the preferred one first."""
+    """An entry of a primitive's table."""
 
     primitive: str
     name: str
-    rank: int
     state: str
     selected: bool
 
@@ -44,7 +43,6 @@ def kernels() -> Iterator[Kernel]:
             yield Kernel(
                 primitive,
                 ffi.string(lib.kernel_name(p, k)).decode(),
-                k,
                 STATES[lib.kernel_state(p, k)],
                 lib.kernel_selected(p) == k,
             )

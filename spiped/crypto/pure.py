@@ -46,7 +46,7 @@ def equal(a: Buffer, b: Buffer) -> bool:
 
 
 def _power(base: Integer, x: Buffer) -> bytearray:
-    # pycryptodome's exponentiation by an odd modulus is constant time (Montgomery ladder in C)
+    # constant time if this is pycryptodome's own arithmetic in C, but it may be another library's
     exponent = Integer(EXPONENT_BASE) + Integer.from_bytes(bytes(x))
     return bytearray(pow(base, exponent, Integer(P)).to_bytes(GROUP_BYTES))
 

@@ -107,3 +107,19 @@ def _resolve_host(text: str, port_optional: bool) -> list[SocketAddress]:
         reason = error.strerror if isinstance(error, socket.gaierror) else error
         raise LookupFailed(f"Error looking up {host}: {reason}") from error
     return [SocketAddress(family, sockaddr) for family, _, _, _, sockaddr in found]
+
+
+def encode_addresses(addresses: list[SocketAddress]) -> list[list[object]]:
+    """Addresses in a form that JSON can carry."""
+    return [[address.family, address.sockaddr] for address in addresses]
+
+
+def decode_addresses(encoded: list[list[object]]) -> list[SocketAddress]:
+    """The reverse of `encode_addresses`; JSON has lists where sockets want tuples."""
+    addresses = []
+    for family, sockaddr in encoded:
+        assert isinstance(family, int)
+        addresses.append(
+            SocketAddress(family, tuple(sockaddr) if isinstance(sockaddr, list) else sockaddr)
+        )
+    return addresses

@@ -8,7 +8,7 @@ from spiped.light import NamedTuple
 
 
 class Cause(enum.Enum):
-    """The value is for people; the name, in lower case, for counters."""
+    """The value is for people; counters go by the order."""
 
     CLEAN = "ended"  # both directions came to their end
     CONNECT = "could not connect"  # the target refused, or there is no way to it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spiped.constants import DEFAULT_TIMEOUT
 from spiped.light import NamedTuple
 from spiped.net.address import SocketAddress
 from spiped.proto.role import Role
@@ -17,4 +18,4 @@ class Pipe(NamedTuple):
     weak: bool = False
     require_pfs: bool = False
     keepalive: bool = True
-    timeout: float = 5.0
+    timeout: float = DEFAULT_TIMEOUT

@@ -24,7 +24,7 @@ class Channel(Protocol):
 
 
 class Plane(Protocol):
-    """Carries connections (DESIGN.md, "Relay").
+    """Carries connections (DESIGN.md, "The data plane").
 
     Sockets that are handed over are non-blocking, and reset when they are closed (`sockets.tune`).
     """

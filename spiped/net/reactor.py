@@ -51,10 +51,9 @@ class _Watch:
 class Reactor:
     """Waits, and calls back.  Callbacks must not block; an exception of theirs ends the loop.
 
-    ``wait``, if given, does the waiting in place of the selector: it is called with the selector's
-    descriptor and a timeout in seconds (None: no limit), returns at the latest when either is due,
-    and says whether it is the descriptor.  That is how the data plane in C relays while Python
-    sleeps.
+    ``wait``, if set, does the waiting in place of the selector, whose descriptor is `fileno`: it is
+    called with a timeout in seconds (None: no limit), returns at the latest when either is due, and
+    says whether it is the descriptor.  That is how the data plane in C relays while Python sleeps.
     """
 
     def __init__(self) -> None:

@@ -146,9 +146,8 @@ def tune(sock: socket.socket, keepalive: bool, is_unix: bool) -> None:
     if not is_unix:
         options.append((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1))
     for level, name, value in options:
-        with suppress(
-            OSError
-        ):  # the peer is gone already, in EINVAL's words: the relay will notice
+        # EINVAL says that the peer is gone already: the relay will notice
+        with suppress(OSError):
             sock.setsockopt(level, name, value)
 
 

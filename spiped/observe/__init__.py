@@ -1,1 +1,1 @@
-"""What the processes let others see: counters, log lines, state for the service manager."""
+"""What the processes let others see: counters and log lines."""

@@ -1,8 +1,8 @@
 """Counters in memory that all processes of a daemon share.
 
-Every worker writes its own slot, and only that; the supervisor sums them up, and keeps in slot 0
-what workers have counted that are gone.  What limits all
-workers together (``-n``) is decided under a lock that the system releases when its holder dies.
+Every worker writes its own slot, and only that; slot 0 keeps what workers have counted that are
+gone.  What limits all workers together (``-n``) is decided under a lock that the system releases
+when its holder dies.
 """
 
 from __future__ import annotations

@@ -7,21 +7,15 @@ import os
 import socket
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
 
 import pytest
 
 from spiped.constants import PACKET_BYTES
-from spiped.crypto import Backend
 from spiped.net.ending import Cause
-from spiped.net.plane import Channel
-from spiped.proto.handshake import HELLO_BYTES, ONE, P_BYTES, Handshake, Role, draw_secrets
-from spiped.proto.keys import SessionKeys, handshake_keys, session_keys
+from spiped.proto.handshake import ONE, P_BYTES, Handshake, Role, draw_secrets
 from spiped.proto.packets import Sealer
-from tests.net.rig import END, PAIRS, RESET, K, Outcome, Peer, Rig, tcp_pair, unix_pair, unreceived
-
-NONCE = b"\xa5" * 32
-HANDSHAKE_BYTES = len(NONCE) + HELLO_BYTES
+from tests.net.rig import END, PAIRS, RESET, K, Peer, Rig, tcp_pair, unix_pair, unreceived
+from tests.net.voice import HANDSHAKE_BYTES, NONCE, Talk, begin
 
 in_both_roles = pytest.mark.parametrize("role", list(Role), ids=lambda role: role.name)
 over_both = pytest.mark.parametrize("transport", list(PAIRS))
@@ -29,44 +23,6 @@ over_both = pytest.mark.parametrize("transport", list(PAIRS))
 
 def opposite(role: Role) -> Role:
     return Role.S if role is Role.C else Role.C
-
-
-class Talk(NamedTuple):
-    """Both ends of a handshake: the plane's, and the one that the test speaks by hand."""
-
-    role: Role  # the plane's
-    channel: Channel
-    outcome: Outcome
-    peer: Peer
-
-    def nonces(self) -> tuple[bytes, bytes]:
-        """nonce_C and nonce_S; the plane's has been received."""
-        ours = bytes(self.peer.received[:32])
-        return (ours, NONCE) if self.role is Role.C else (NONCE, ours)
-
-    def hello(self, crypto: Backend, y: bytes = ONE, key: bytes = K) -> bytes:
-        """Our nonce, y and h: all that the peer says in a handshake."""
-        dhmac = handshake_keys(crypto, key, *self.nonces())
-        h = crypto.hmac_sha256(dhmac[0 if self.role is Role.S else 1], y)
-        return NONCE + y + h
-
-    def keys(self, crypto: Backend) -> SessionKeys:
-        """The session's keys, if both sides were weak or we were."""
-        return session_keys(crypto, K, *self.nonces(), ONE)
-
-    def first_packet(self, crypto: Backend, message: bytes) -> bytes:
-        keys = self.keys(crypto)
-        return Sealer(crypto, *(keys[2:] if self.role is Role.C else keys[:2])).seal(message)
-
-
-def begin(rig: Rig, role: Role, transport: str = "unix", **options: bool) -> Talk:
-    """Begin a handshake and receive the plane's nonce."""
-    options.setdefault("weak", True)
-    near, far = PAIRS[transport]()
-    channel, outcome = rig.negotiate(role, near, **options)
-    talk = Talk(role, channel, outcome, rig.peer(far))
-    rig.until(lambda: len(talk.peer.received) >= 32)
-    return talk
 
 
 def send_all_of(rig: Rig, talk: Talk, data: bytes) -> None:
@@ -91,7 +47,7 @@ def test_a_handshake_may_be_cut_anywhere(rig: Rig, role: Role) -> None:
     """And what comes behind it, in the same piece, is left for the relay."""
     for cut in range(1, HANDSHAKE_BYTES + 1):
         talk = begin(rig, role)
-        stream = talk.hello(rig.crypto) + talk.first_packet(rig.crypto, b"first")
+        stream = talk.hello() + talk.seal(b"first")
         send_all_of(rig, talk, stream[:cut])
         assert cut == HANDSHAKE_BYTES or not talk.outcome.authentic
         talk.peer.sock.sendall(stream[cut:])
@@ -105,7 +61,7 @@ def test_a_handshake_may_be_cut_anywhere(rig: Rig, role: Role) -> None:
 @in_both_roles
 def test_a_handshake_may_come_byte_by_byte(rig: Rig, role: Role) -> None:
     talk = begin(rig, role)
-    for byte in talk.hello(rig.crypto):
+    for byte in talk.hello():
         assert not talk.outcome.authentic
         send_all_of(rig, talk, bytes([byte]))
     rig.until(lambda: talk.outcome.ready)
@@ -160,13 +116,13 @@ def test_a_handshake_waits_for_a_full_socket(rig: Rig, role: Role) -> None:
         while True:
             junk += near.send(bytes(100))
     channel, outcome = rig.negotiate(role, near, weak=True)
-    talk = Talk(role, channel, outcome, rig.peer(far))
+    talk = Talk(rig, role, rig.peer(far), channel, outcome)
     talk.peer.reading = False
     rig.rest()
     talk.peer.reading = True
     rig.until(lambda: len(talk.peer.received) == junk + 32)
     del talk.peer.received[:junk]
-    talk.peer.write(talk.hello(rig.crypto))
+    talk.peer.write(talk.hello())
     rig.until(lambda: talk.outcome.ready)
     assert talk.outcome.ending is None
 
@@ -174,7 +130,7 @@ def test_a_handshake_waits_for_a_full_socket(rig: Rig, role: Role) -> None:
 def test_handshakes_with_exponentiations_all_come_to_their_turn(rig: Rig) -> None:
     talks = [begin(rig, Role.S, weak=False) for _ in range(20)]
     for talk in talks:
-        talk.peer.write(talk.hello(rig.crypto))
+        talk.peer.write(talk.hello())
     rig.until(lambda: all(talk.outcome.ready for talk in talks))
 
 
@@ -198,7 +154,7 @@ def test_a_peer_is_refused(
 ) -> None:
     other = rig.half()
     talk = begin(rig, role, transport, weak=False, require_pfs=require_pfs)
-    talk.peer.write(talk.hello(rig.crypto, y, key))
+    talk.peer.write(talk.hello(y, key))
     rig.until(lambda: talk.peer.ending and talk.outcome.ending)
     assert talk.outcome.ending == (Cause.HANDSHAKE, detail, 0, 0)
     assert not talk.outcome.authentic
@@ -214,7 +170,7 @@ def test_an_end_during_the_handshake_is_a_failure(
     rig: Rig, role: Role, transport: str, length: int
 ) -> None:
     talk = begin(rig, role, transport)
-    talk.peer.write(talk.hello(rig.crypto)[:length])
+    talk.peer.write(talk.hello()[:length])
     talk.peer.finish()
     rig.until(lambda: talk.outcome.ending and talk.peer.ending)
     assert talk.outcome.ending == (Cause.HANDSHAKE, "the peer closed the connection", 0, 0)
@@ -224,7 +180,7 @@ def test_an_end_during_the_handshake_is_a_failure(
 @pytest.mark.parametrize("length", [0, 1, 32, 319])
 def test_a_reset_during_the_handshake_is_noticed_at_once(rig: Rig, role: Role, length: int) -> None:
     talk = begin(rig, role, "tcp")
-    talk.peer.write(talk.hello(rig.crypto)[:length])
+    talk.peer.write(talk.hello()[:length])
     rig.until(lambda: talk.peer.idle)
     rig.rest()
     talk.peer.reset()
@@ -236,7 +192,7 @@ def test_a_reset_during_the_handshake_is_noticed_at_once(rig: Rig, role: Role, l
 def test_a_reset_while_nothing_is_expected_is_noticed_at_once(rig: Rig, role: Role) -> None:
     """The handshake is complete, and the plain side is not there yet."""
     talk = begin(rig, role, "tcp")
-    talk.peer.write(talk.hello(rig.crypto))
+    talk.peer.write(talk.hello())
     rig.until(lambda: talk.outcome.ready)
     rig.rest()
     assert talk.outcome.ending is None
@@ -248,7 +204,7 @@ def test_a_reset_while_nothing_is_expected_is_noticed_at_once(rig: Rig, role: Ro
 def test_a_reset_while_an_exponentiation_is_due_is_noticed(rig: Rig) -> None:
     talks = [begin(rig, Role.S, "tcp", weak=False) for _ in range(5)]
     for talk in talks:
-        talk.peer.sock.sendall(talk.hello(rig.crypto))
+        talk.peer.sock.sendall(talk.hello())
         talk.peer.reset()
     rig.until(lambda: all(talk.outcome.ending for talk in talks))
     assert {talk.outcome.cause for talk in talks} == {Cause.HANDSHAKE}
@@ -260,11 +216,11 @@ def test_a_unix_peer_may_close_once_it_has_said_all(rig: Rig, role: Role) -> Non
     talk = begin(rig, role)
     if role is Role.S:
         talk.peer.reading = False
-    talk.peer.write(talk.hello(rig.crypto))
+    talk.peer.write(talk.hello())
     rig.until(lambda: talk.outcome.ready and len(talk.peer.received) >= 32)
     talk.peer.reading = True
     rig.until(lambda: len(talk.peer.received) == HANDSHAKE_BYTES)
-    talk.peer.write(talk.first_packet(rig.crypto, b"last words"))
+    talk.peer.write(talk.seal(b"last words"))
     rig.until(lambda: talk.peer.idle)
     talk.peer.close()
     rig.rest()
@@ -284,7 +240,7 @@ def test_a_cancelled_handshake_is_reset_and_calls_nobody_back(
     rig: Rig, role: Role, length: int
 ) -> None:
     talk = begin(rig, role, "tcp", weak=length < HANDSHAKE_BYTES)
-    talk.peer.write(talk.hello(rig.crypto)[:length])
+    talk.peer.write(talk.hello()[:length])
     rig.until(lambda: talk.peer.idle)
     talk.channel.cancel()
     talk.channel.cancel()
@@ -307,7 +263,7 @@ def test_cancelling_from_a_callback_of_another_is_safe(rig: Rig) -> None:
 
     for talk in talks:
         talk.outcome.when_ready = cancel_others
-        talk.peer.sock.sendall(talk.hello(rig.crypto))
+        talk.peer.sock.sendall(talk.hello())
     rig.until(lambda: any(talk.outcome.ready for talk in talks))
     rig.until(lambda: sum(talk.peer.ending == RESET for talk in talks) >= 9)
     assert sum(talk.outcome.ready for talk in talks) == 1
@@ -316,7 +272,7 @@ def test_cancelling_from_a_callback_of_another_is_safe(rig: Rig) -> None:
 def test_abort_all_ends_handshakes_too(rig: Rig) -> None:
     talks = [begin(rig, Role.S, "tcp", weak=False) for _ in range(70)]
     for talk in talks[:50]:
-        talk.peer.sock.sendall(talk.hello(rig.crypto))
+        talk.peer.sock.sendall(talk.hello())
     rig.turn()
     rig.plane.abort_all()
     assert {talk.outcome.cause for talk in talks} == {Cause.SHUTDOWN}
@@ -345,7 +301,7 @@ def test_many_that_become_ready_and_fail_before_that_is_told(rig: Rig) -> None:
 
     for talk in talks:
         talk.outcome.when_ready = reset_the_others
-        talk.peer.sock.sendall(talk.hello(rig.crypto))
+        talk.peer.sock.sendall(talk.hello())
     rig.until(lambda: sum(talk.outcome.ending is not None for talk in talks) == 149)
     causes = {talk.outcome.cause for talk in talks if talk.outcome.ending}
     assert causes <= {Cause.HANDSHAKE, Cause.RESET}
@@ -354,7 +310,7 @@ def test_many_that_become_ready_and_fail_before_that_is_told(rig: Rig) -> None:
 def test_relaying_what_has_failed_before_that_is_told(rig: Rig) -> None:
     talks = [begin(rig, Role.S, "tcp") for _ in range(150)]
     for talk in talks:
-        talk.peer.sock.sendall(talk.hello(rig.crypto))
+        talk.peer.sock.sendall(talk.hello())
     rig.until(lambda: all(talk.outcome.ready for talk in talks))
     plains: list[Peer] = []
 
@@ -375,7 +331,7 @@ def test_relaying_what_has_failed_before_that_is_told(rig: Rig) -> None:
 
 def test_a_plain_side_that_is_gone_when_it_gets_there(rig: Rig) -> None:
     talk = begin(rig, Role.S, "tcp")
-    talk.peer.write(talk.hello(rig.crypto))
+    talk.peer.write(talk.hello())
     rig.until(lambda: talk.outcome.ready)
     near, far = tcp_pair()
     near.setblocking(False)
@@ -389,9 +345,8 @@ def test_a_plain_side_that_is_gone_when_it_gets_there(rig: Rig) -> None:
 def test_early_packets_wait_for_the_plain_side(rig: Rig) -> None:
     """As many as the sockets hold; nobody reads them before there is somebody to read them for."""
     talk = begin(rig, Role.S, "tcp")
-    keys = talk.keys(rig.crypto)
     message = bytes(range(256)) * 2000
-    talk.peer.write(talk.hello(rig.crypto) + Sealer(rig.crypto, *keys[:2]).seal(message))
+    talk.peer.write(talk.hello() + talk.seal(message))
     rig.until(lambda: talk.outcome.ready)
     rig.rest()
     plain = finish(rig, talk)

@@ -1,0 +1,74 @@
+"""The far end of a handshake, spoken by hand: everything it says is known in advance."""
+
+from __future__ import annotations
+
+from spiped.crypto import Backend
+from spiped.net.plane import Channel
+from spiped.proto.handshake import HELLO_BYTES, ONE, Role
+from spiped.proto.keys import SessionKeys, handshake_keys, session_keys
+from spiped.proto.packets import Opener, Sealer
+from tests.net.rig import PAIRS, K, Outcome, Peer, Rig
+
+NONCE = b"\xa5" * 32
+HANDSHAKE_BYTES = len(NONCE) + HELLO_BYTES
+
+
+class Voice:
+    """A weak peer of a side of ours in the given role."""
+
+    def __init__(self, rig: Rig, role: Role, peer: Peer) -> None:
+        self.peer = peer
+        self._rig = rig
+        self._crypto: Backend = rig.crypto
+        self._role = role
+
+    def wait_for_nonce(self) -> None:
+        """Without it, nothing can be said but our own."""
+        self._rig.until(lambda: len(self.peer.received) >= 32)
+
+    def _nonces(self) -> tuple[bytes, bytes]:
+        """nonce_C and nonce_S."""
+        theirs = bytes(self.peer.received[:32])
+        return (theirs, NONCE) if self._role is Role.C else (NONCE, theirs)
+
+    def hello(self, y: bytes = ONE, key: bytes = K) -> bytes:
+        """Our nonce, y and h: all that we say in a handshake."""
+        dhmac_C, dhmac_S = handshake_keys(self._crypto, key, *self._nonces())
+        dhmac = dhmac_S if self._role is Role.C else dhmac_C
+        return NONCE + y + self._crypto.hmac_sha256(dhmac, y)
+
+    def _keys(self) -> SessionKeys:
+        return session_keys(self._crypto, K, *self._nonces(), ONE)
+
+    def seal(self, message: bytes) -> bytes:
+        """What we say first, once the handshake is complete."""
+        keys = self._keys()
+        mine = keys[2:] if self._role is Role.C else keys[:2]
+        return Sealer(self._crypto, *mine).seal(message)
+
+    def opened(self) -> bytes:
+        """All that we have been told since."""
+        keys = self._keys()
+        theirs = keys[:2] if self._role is Role.C else keys[2:]
+        return Opener(self._crypto, *theirs).open(self.peer.received[HANDSHAKE_BYTES:])
+
+
+class Talk(Voice):
+    """The peer of a handshake of the rig's plane."""
+
+    def __init__(
+        self, rig: Rig, role: Role, peer: Peer, channel: Channel, outcome: Outcome
+    ) -> None:
+        super().__init__(rig, role, peer)
+        self.channel = channel
+        self.outcome = outcome
+
+
+def begin(rig: Rig, role: Role, transport: str = "unix", **options: bool) -> Talk:
+    """Begin a handshake, and wait for the plane's nonce."""
+    options.setdefault("weak", True)
+    near, far = PAIRS[transport]()
+    channel, outcome = rig.negotiate(role, near, **options)
+    talk = Talk(rig, role, rig.peer(far), channel, outcome)
+    talk.wait_for_nonce()
+    return talk
