@@ -21,7 +21,7 @@ build: $(VENV)/built
 
 # The extension is built in place, so that a change to Python files needs no new installation.
 $(VENV)/built: $(VENV)/ready $(SOURCES)
-	$(BIN)/pip install -q --no-build-isolation --no-deps -e .
+	PYTHONWARNINGS=ignore $(BIN)/pip install -q --no-build-isolation --no-deps -e .
 	$(BIN)/python -m spiped.crypto
 	touch $@
 

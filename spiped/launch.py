@@ -145,7 +145,12 @@ class Launch:
             setup=setup,
             target=options.pipe.target,
             resolve_interval=options.resolve_interval,
-            read_key=None if key_file == "-" else lambda: read_key(self._crypto, key_file)[0],
+            # what is no file, but a pipe or the like, has given all it had
+            read_key=(
+                (lambda: read_key(self._crypto, key_file)[0])
+                if os.path.isfile(key_file)
+                else None
+            ),
             close_listener=self._listener.close,
         )
         return Supervisor(pool, slots, self._on_ready).run()

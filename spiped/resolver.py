@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable
 
 from spiped.errors import OperatorError
+from spiped.light import suppress
 from spiped.net.address import SocketAddress, decode_addresses, encode_addresses, resolve
 from spiped.net.reactor import READ, Reactor
 from spiped.process import fork, unblock_signals
@@ -76,11 +77,12 @@ def _answer(sock: socket.socket, address: str) -> None:
     except OperatorError as error:
         errors = error.lines
     answer = {"addresses": encode_addresses(addresses), "errors": errors}
-    sock.sendall(json.dumps(answer).encode())
+    with suppress(OSError):  # the supervisor is gone
+        sock.sendall(json.dumps(answer).encode())
 
 
 def _close_all_but(sock: socket.socket) -> None:
-    """Let go of what was inherited: a lookup may outlive the daemon, its listening socket may not."""
+    """Let go of what was inherited: a lookup may outlive the daemon, the listening socket not."""
     fd = sock.fileno()
     os.closerange(3, fd)
     os.closerange(fd + 1, os.sysconf("SC_OPEN_MAX"))

@@ -77,6 +77,8 @@ class Supervisor:
         self._workers: dict[int, WorkerProcess] = {}
         self._generation = 0  # the one that is to stay
         self._generations = 1  # how many there have been
+        self._reloading = False  # the target is being looked up for it
+        self._reload_again = False
         self._listening = True
         self._backoff = BACKOFF_MIN
         self._refresh: Timer | None = None
@@ -223,9 +225,14 @@ class Supervisor:
         )
 
     def _reload(self) -> None:
-        """Start a generation with the key and target of now; a mistake leaves all as it is."""
-        if len(self._free_slots) < self._setup.workers:
-            self._log.warn("Reload refused: too many workers of earlier reloads are still draining")
+        """Start a generation with the key and target of now; a mistake leaves all as it is.
+
+        While the target is being looked up for one, others wait, and are then done as one.
+        """
+        if self._reloading:
+            self._reload_again = True
+            return
+        if not self._has_room():
             return
         self._log.reopen()
         try:
@@ -235,13 +242,26 @@ class Supervisor:
                 self._log.warn(line)
             self._log.warn("Reload failed: the old key stays in force")
             return
+        self._reloading = True
         self._look_up(lambda targets: self._start_generation(K, targets))
 
     def _start_generation(self, K: bytes | bytearray, targets: list[SocketAddress]) -> None:
-        self._setup = self._setup._replace(pipe=self._setup.pipe._replace(K=K, targets=targets))
-        self._generation = self._generations
-        self._generations += 1
-        self._fill()
+        self._reloading = False
+        if self._has_room():  # the lookup took its time
+            self._setup = self._setup._replace(pipe=self._setup.pipe._replace(K=K, targets=targets))
+            self._generation = self._generations
+            self._generations += 1
+            self._fill()
+        if self._reload_again:
+            self._reload_again = False
+            self._reload()
+
+    def _has_room(self) -> bool:
+        """There are slots for one more generation."""
+        if len(self._free_slots) >= self._setup.workers:
+            return True
+        self._log.warn("Reload refused: too many workers of earlier reloads are still draining")
+        return False
 
     def _abandon_generation(self) -> None:
         """Go back to the last generation, with its key and target."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+from collections.abc import Callable
 
 from spiped.crypto import Backend
 from spiped.errors import describe
@@ -53,7 +54,7 @@ def run(setup: Setup, commands: socket.socket) -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for the supervisor
     worker = Worker(setup, commands)
-    signal.signal(signal.SIGTERM, lambda number, frame: worker.drain())
+    signal.signal(signal.SIGTERM, lambda number, frame: None)  # the wakeup descriptor queues it
     unblock_signals()
     worker.run()
 
@@ -75,12 +76,12 @@ class Worker:
         self._stopping = False
         self._commands = commands
         self._received = b""
-        wakeup, signalled = socket.socketpair()  # what a signal handler queues is done at once
+        wakeup, signalled = socket.socketpair()
         for end in (wakeup, signalled, commands):
             end.setblocking(False)
         signal.set_wakeup_fd(signalled.fileno(), warn_on_full_buffer=False)
         self._signals = (wakeup, signalled)
-        self._reactor.watch(wakeup, READ, lambda events: _drop(wakeup))
+        self._reactor.watch(wakeup, READ, self._on_signals)
         self._reactor.watch(commands, READ, self._on_command)
         plane.watch_listener(setup.listener, self._on_acceptable)
 
@@ -88,7 +89,8 @@ class Worker:
         """Tell the supervisor that we are there, and work until drained or stopped."""
         if self._setup.detach:
             detach_streams()
-        self._commands.send(b"ready\n")
+        with suppress(OSError):  # the supervisor is gone, as reading will tell
+            self._commands.send(b"ready\n")
         self._reactor.run()
 
     def drain(self) -> None:
@@ -118,7 +120,7 @@ class Worker:
         """Accept a bounded number; with more than our share, leave the next to the others."""
         for _ in range(ACCEPTS_PER_TURN):
             if self._has_too_many():
-                self._pause_accepting(SHARE_PAUSE)
+                self._pause_accepting(SHARE_PAUSE, self._take_leftover)
             if self._listener is None or self._pause is not None or not self._accept():
                 return
 
@@ -148,7 +150,7 @@ class Worker:
                 return False
             return True
         if active == limit:
-            self._log.warn(f"Maximum number of connections ({limit}) reached")
+            self._log.warn_about_peer(f"Maximum number of connections ({limit}) reached")
         self._slot.add(Field.ACCEPTED, 1)
         connection = Connection(
             self._machinery,
@@ -161,10 +163,16 @@ class Worker:
         connection.start(accepted)
         return True
 
-    def _pause_accepting(self, delay: float) -> None:
+    def _take_leftover(self) -> None:
+        """Take one that the others have not taken in their time: they may be busy, or stopped."""
+        self._resume()
+        if self._listener is not None:
+            self._accept()
+
+    def _pause_accepting(self, delay: float, then: Callable[[], None] | None = None) -> None:
         assert self._listener is not None
         self._machinery.plane.unwatch_listener(self._listener)
-        self._pause = self._reactor.call_later(delay, self._resume)
+        self._pause = self._reactor.call_later(delay, then or self._resume)
 
     def _resume(self) -> None:
         self._at_limit = False
@@ -193,7 +201,12 @@ class Worker:
             self._resume()
         self._leave_if_done()
 
-    # Commands
+    # Signals and commands
+
+    def _on_signals(self, events: int) -> None:
+        with suppress(BlockingIOError):
+            if signal.SIGTERM in self._signals[0].recv(4096):
+                self.drain()
 
     def _on_command(self, events: int) -> None:
         try:
@@ -221,8 +234,3 @@ class Worker:
                 self._setup.pipe.targets[:] = decode_addresses(addresses)
             case _:
                 raise AssertionError(f"unknown command: {command}")
-
-
-def _drop(sock: socket.socket) -> None:
-    with suppress(BlockingIOError):
-        sock.recv(4096)

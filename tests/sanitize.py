@@ -62,15 +62,23 @@ def main() -> int:
     libraries = " ".join(runtime(name) for name in ("libasan", "libubsan"))
     copy_project()
     build()
+    for report in COPY.glob("report.*"):
+        report.unlink()
+    reports = f"log_path={COPY / 'report'}"  # pytest would swallow them
     environment = os.environ | {
         "LD_PRELOAD": libraries,
-        "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter's own
-        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "ASAN_OPTIONS": f"detect_leaks=0:{reports}",  # leaks: the interpreter's own
+        "UBSAN_OPTIONS": f"print_stacktrace=1:{reports}",
         "PYTHONMALLOC": "malloc",  # so that the sanitizer sees Python's objects as well
+        "PYCRYPTODOME_DISABLE_DEEPBIND": "1",  # which the sanitizer cannot bear
         "SPIPED_BACKEND": "native",
     }
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *(sys.argv[1:] or TESTS)]
-    return subprocess.run(command, cwd=COPY, env=environment, check=False).returncode
+    status = subprocess.run(command, cwd=COPY, env=environment, check=False).returncode
+    for report in COPY.glob("report.*"):
+        print(report.read_text(errors="replace"), file=sys.stderr)
+        status = status or 1
+    return status
 
 
 if __name__ == "__main__":

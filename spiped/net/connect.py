@@ -59,7 +59,7 @@ class Connector:
             return
         target = self._targets[0]
         if left <= 0:
-            self._on_failed(_timed_out(target))
+            self._timer = self._reactor.call_later(0, lambda: self._on_failed(_timed_out(target)))
             return
         try:
             self._sock = start_connect(target, self._pipe.bind, self._pipe.keepalive)

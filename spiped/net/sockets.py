@@ -56,7 +56,12 @@ class Listener:
 
 
 def remove_if_same(path: str, made: os.stat_result) -> None:
-    """Remove a file, unless something else has taken its place or we may not."""
+    """Remove a file or a UNIX socket, unless something else has taken its place or we may not.
+
+    Nothing else is removed: a pid file may be /dev/null.
+    """
+    if not (stat.S_ISREG(made.st_mode) or stat.S_ISSOCK(made.st_mode)):
+        return
     with suppress(OSError):
         present = os.lstat(path)
         if (present.st_dev, present.st_ino) == (made.st_dev, made.st_ino):
@@ -102,7 +107,7 @@ def accept(listener: socket.socket, keepalive: bool) -> tuple[socket.socket, Any
     accepted, address = listener.accept()
     accepted.setblocking(False)
     if sys.platform != "linux":  # there, the options of the listening socket are inherited
-        tune(accepted, keepalive, isinstance(address, str))
+        tune(accepted, keepalive, not isinstance(address, tuple))
     return accepted, address
 
 
@@ -176,5 +181,8 @@ def take_error(sock: socket.socket) -> int:
 
 
 def peer_name(address: Any) -> str:
-    """Who is at the other end, for messages; ``address`` is what `accept` returned."""
-    return "a local client" if isinstance(address, str) else f"[{address[0]}]:{address[1]}"
+    """Who is at the other end, for messages; ``address`` is what `accept` returned.
+
+    Of a UNIX socket that is a str, or bytes if the client has bound it to an abstract name.
+    """
+    return f"[{address[0]}]:{address[1]}" if isinstance(address, tuple) else "a local client"

@@ -54,7 +54,8 @@ def lay_out(streams: list[bytes], stride: int, gap: bytes) -> bytes:
 
 def test_key_expansion():
     """FIPS 197, A.3: the words that are easiest to get wrong, and the last ones."""
-    words = bytes(ffi.buffer(expand(KEY).round))
+    key = expand(KEY)  # which owns the memory
+    words = bytes(ffi.buffer(key.round))
     assert len(words) == 60 * 4
     expected = {
         0: "603deb10",

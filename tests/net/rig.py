@@ -35,7 +35,7 @@ DEADLINE = 30.0  # seconds until a test that waits has failed
 PATIENCE = 3  # turns without any progress after which the next ones wait for some,
 PAUSE = 0.002  # this many seconds
 STALLED = 25  # turns without any progress after which everything has come to rest
-ANY = 1 << 20
+ANY = 1 << 16  # bytes that are moved at once
 
 END, RESET = "end", "reset"  # how a stream may end, seen from a peer
 

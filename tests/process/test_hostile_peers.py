@@ -72,7 +72,7 @@ def shake_hands(peer: Peer, role: Role) -> SessionKeys:
 
 
 class Session:
-    """An established connection: the encrypted side, which we speak ourselves, and the plain one."""
+    """An established connection: we are both its plain side and the peer on the encrypted one."""
 
     def __init__(self, victim: Victim) -> None:
         self.crypt, plain = victim.connect()
@@ -288,7 +288,8 @@ def test_a_handshake_cannot_be_played_again(stage: Stage, backend: str) -> None:
             with victim.listener.accept() as target:
                 plain.send(b"pay 1")
                 packet = recorded.receive(PACKET_BYTES)
-                assert server.send(packet) and target.receive(5) == b"pay 1"
+                server.send(packet)
+                assert target.receive(5) == b"pay 1"
         with victim.daemon.connect() as again:
             again.send(spoken + packet)
             assert len(again.read_to_reset()) == 32

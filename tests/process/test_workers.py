@@ -86,6 +86,23 @@ def test_a_killed_worker_is_replaced_and_the_others_connections_go_on(
     assert all(echoes(peer) for peer in kept)
 
 
+def test_a_worker_that_does_nothing_does_not_keep_connections_from_the_others(
+    stage: Stage,
+) -> None:
+    daemon = start(stage, "--workers", "2", "-n", "0", background=True)
+    with asleep({daemon.workers[0]}):
+        clients = [daemon.connect() for _ in range(20)]
+        assert all(echoes(client) for client in clients)
+
+
+def test_connections_come_in_though_one_worker_has_more_than_its_share(stage: Stage) -> None:
+    daemon = start(stage, "--workers", "2", "-n", "0", background=True)
+    busy = daemon.workers[0]
+    clients = [connect_to_worker(daemon, busy) for _ in range(5)]
+    assert all(is_echoed(daemon.source) for _ in range(20))
+    assert all(echoes(client) for client in clients)
+
+
 def test_the_death_of_a_worker_is_reported(stage: Stage) -> None:
     daemon = start(stage, "--workers", "2")
     wait_until(lambda: len(daemon.workers) == 2, "there are two workers")
