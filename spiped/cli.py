@@ -65,10 +65,23 @@ TABLE: dict[str, Parser | None] = PIPE_TABLE | {
 }
 
 
+def require(values: dict[str, Any], *names: str) -> None:
+    """Raise Usage if an option is missing; without a reason if all are."""
+    for name in names:
+        if name not in values:
+            raise options.Usage(*([f"Missing option: {name}"] if values else []))
+
+
+def exclude(values: dict[str, Any], one: str, other: str) -> None:
+    """Raise Usage if both options are given."""
+    if one in values and other in values:
+        raise options.Usage(f"Options exclude each other: {one} and {other}")
+
+
 def pipe_options(values: dict[str, Any]) -> PipeOptions:
     """The options that `spiped` and `spipe` share.  Raises Usage."""
-    if "-t" not in values or "-k" not in values or ("-f" in values and "-g" in values):
-        raise options.Usage
+    require(values, "-t", "-k")
+    exclude(values, "-f", "-g")
     for name in ("-t", "-b"):
         if name in values:
             options.check_address(values[name])
@@ -86,15 +99,18 @@ def pipe_options(values: dict[str, Any]) -> PipeOptions:
 def daemon_options(words: list[str]) -> DaemonOptions:
     """Parse `spiped`'s command line.  Raises Usage, Version or OperatorError."""
     values = options.parse(words, TABLE)
-    if ("-e" in values) == ("-d" in values) or "-s" not in values:
+    exclude(values, "-e", "-d")
+    if not values:
         raise options.Usage
+    if "-e" not in values and "-d" not in values:
+        raise options.Usage("One of -e and -d is needed")
+    require(values, "-s", "-t", "-k")
+    exclude(values, "--syslog", "--log-file")
     interval = values.get("-r", DEFAULT_RESOLVE_INTERVAL)
     if "-R" in values:
         if interval != DEFAULT_RESOLVE_INTERVAL:
-            raise options.Usage
+            exclude(values, "-r", "-R")
         interval = float("inf")
-    if "--syslog" in values and "--log-file" in values:
-        raise options.Usage
     source = options.check_address(values["-s"])
     return DaemonOptions(
         pipe=pipe_options(values),

@@ -34,7 +34,8 @@ GENERATIONS = 8  # of workers that may be there at once: the present one and dra
 
 def launch(name: str, options: DaemonOptions) -> int:
     """Run the daemon to its end; returns the exit status.  Raises OperatorError."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
+    for number in (signal.SIGHUP, signal.SIGUSR1):  # until there is something to reload or count
+        signal.signal(number, signal.SIG_IGN)
     process.keep_streams_open()
     crypto, warnings = select()
     log = Log(name, options.verbose)
@@ -147,9 +148,7 @@ class Launch:
             resolve_interval=options.resolve_interval,
             # what is no file, but a pipe or the like, has given all it had
             read_key=(
-                (lambda: read_key(self._crypto, key_file)[0])
-                if os.path.isfile(key_file)
-                else None
+                (lambda: read_key(self._crypto, key_file)[0]) if os.path.isfile(key_file) else None
             ),
             close_listener=self._listener.close,
         )

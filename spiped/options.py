@@ -56,7 +56,7 @@ def options(words: list[str], arguments: Mapping[str, bool]) -> Iterator[tuple[s
             yield name, attached or words.pop(0)
             break
     if words:
-        raise Usage
+        raise Usage(f"Unexpected argument: {words[0]}")
 
 
 def parse(words: list[str], table: Mapping[str, Callable[[str], Any] | None]) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def parse(words: list[str], table: Mapping[str, Callable[[str], Any] | None]) ->
         if name == "-v":
             raise Version
         if name in values:
-            raise Usage
+            raise Usage(f"Option given more than once: {name}")
         parser = table[name]
         values[name] = True if parser is None else parser(argument)
     return values
@@ -142,7 +142,7 @@ def timeout(name: str) -> Callable[[str], float]:
     def parse_timeout(text: str) -> float:
         value = seconds(name)(text)
         if value != value:
-            raise Usage
+            raise Usage(f"Not a number of seconds: {name} {text}")
         return value or DEFAULT_TIMEOUT
 
     return parse_timeout

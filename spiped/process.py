@@ -11,7 +11,7 @@ from spiped.crypto import Backend
 from spiped.light import NoReturn, suppress
 
 # The signals that the supervisor handles, and that its children therefore may not inherit.
-HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 
 
 def fork(child: Callable[[], None]) -> int:

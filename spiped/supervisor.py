@@ -315,6 +315,8 @@ class Supervisor:
                 self._reap()
             elif number == signal.SIGHUP and self._listening:
                 self._reload()
+            elif number == signal.SIGUSR1:
+                self._log.warn(self._counters.summary())
             elif number == signal.SIGTERM:
                 self._stop_or_hurry()
             elif number == signal.SIGINT:

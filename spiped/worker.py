@@ -51,7 +51,7 @@ class Setup(NamedTuple):
 
 def run(setup: Setup, commands: socket.socket) -> None:
     """The life of a worker, from the fork to its end."""
-    for number in (signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)  # meant for the supervisor
     worker = Worker(setup, commands)
     signal.signal(signal.SIGTERM, lambda number, frame: None)  # the wakeup descriptor queues it

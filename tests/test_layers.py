@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -23,7 +26,7 @@ LAYERS = [
     {"supervisor"},
     {"launch"},
     {"cli"},
-    {"__main__", "pipe"},
+    {"__main__", "spipe"},
 ]
 
 EXTENSION = "spiped._native"
@@ -73,4 +76,44 @@ def test_only_two_modules_touch_the_extension(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "proto").glob("*.py")), ids=name)
 def test_the_protocol_knows_no_sockets_no_clock_and_no_randomness(path: Path) -> None:
     impure = {"os", "random", "secrets", "select", "selectors", "socket", "threading", "time"}
+    impure.add("logging")
     assert not {module.split(".")[0] for module in imported(path)} & impure
+
+
+SLOW = {
+    "Crypto",
+    "argparse",
+    "asyncio",
+    "contextlib",
+    "ctypes",
+    "dataclasses",
+    "hashlib",
+    "hmac",
+    "inspect",
+    "logging",
+    "psutil",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "typing",
+}
+
+
+def test_spipe_imports_nothing_that_is_slow() -> None:
+    """Of what it needs to deliver its first byte, imports would be most."""
+    extension = pytest.importorskip(EXTENSION)
+    assert extension.lib
+    backend = find_spec("_cffi_backend")
+    assert backend is not None
+    cffi = Path(str(backend.origin)).parent
+    program = f"""
+import sys
+sys.path[:0] = [{str(ROOT.parent)!r}, {str(cffi)!r}]
+import spiped.spipe, spiped.crypto, spiped.net.native_plane
+assert spiped.crypto.select().backend.name == "native"
+print(*sys.modules)
+"""
+    # -S: of site-packages, and of what it may import, nothing is here by itself
+    command = [sys.executable, "-S", "-E", "-c", program]
+    result = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert not SLOW & set(result.stdout.split())

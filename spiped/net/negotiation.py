@@ -17,7 +17,7 @@ from spiped.proto.handshake import Handshake, Step, draw_secrets
 from spiped.proto.keys import SessionKeys
 
 if TYPE_CHECKING:
-    from spiped.net.relay import PortablePlane
+    from spiped.net.portable_plane import PortablePlane
 
 
 class Negotiation:

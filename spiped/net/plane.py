@@ -72,6 +72,6 @@ def make_plane(reactor: Reactor, crypto: Backend, slot: Slot, drain_timeout: flo
 
         if native_plane.AVAILABLE:
             return native_plane.NativePlane(reactor, slot, drain_timeout)
-    from spiped.net.relay import PortablePlane
+    from spiped.net.portable_plane import PortablePlane
 
     return PortablePlane(reactor, crypto, slot, drain_timeout)

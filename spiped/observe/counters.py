@@ -32,6 +32,15 @@ class Counters:
         """The sum over all workers, of those that have died as well."""
         return sum(self._view[field :: SLOT_BYTES // 8])
 
+    def summary(self) -> str:
+        """One line for people: what there is now, and what there has been since the start."""
+        accepted, established = self.total(Field.ACCEPTED), self.total(Field.ESTABLISHED)
+        sealed, opened = self.total(Field.SEALED), self.total(Field.OPENED)
+        return (
+            f"{self.total(Field.ACTIVE)} connections now, {accepted} accepted,"
+            f" {established} established; {sealed} bytes sealed, {opened} opened"
+        )
+
     def reserve(self, slot: Slot, limit: int) -> int:
         """Count one more active connection in ``slot``, if fewer than ``limit`` (0: any) are.
 

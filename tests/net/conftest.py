@@ -9,8 +9,8 @@ import pytest
 
 from spiped.crypto import Backend
 from spiped.net.plane import Plane
+from spiped.net.portable_plane import PortablePlane
 from spiped.net.reactor import Reactor
-from spiped.net.relay import PortablePlane
 from spiped.observe.slot import Slot
 from tests.conftest import backends
 from tests.net.rig import Rig, no_descriptor_leaks

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
 import stat
 from pathlib import Path
@@ -47,6 +49,20 @@ def test_a_log_file_is_appended_to(stage: Stage) -> None:
         peer.finish().read_all()
     wait_until(lambda: log.read_text().count("\n") > 1, "there is a message")
     assert log.read_text().startswith("of old\n2")
+
+
+def test_sigusr1_logs_totals_that_survive_the_workers(stage: Stage) -> None:
+    echo = stage.echo()
+    server = stage.spiped("-d", echo.address)
+    client = stage.spiped("-e", server.source)
+    assert is_echoed(client.source, b"x" * 5000)
+    for worker in client.workers:
+        os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: client.said.count("starting another") == len(client.workers), "replaced")
+    os.kill(client.pid, signal.SIGUSR1)
+    client.wait_to_say(
+        "0 connections now, 1 accepted, 1 established; 5000 bytes sealed, 5000 opened\n"
+    )
 
 
 def test_connections_that_end_well_are_mentioned_only_if_asked_for(stage: Stage) -> None:

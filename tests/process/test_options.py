@@ -66,7 +66,8 @@ def test_short_options_know_no_equals_sign() -> None:
 def test_two_dashes_end_the_options_and_nothing_may_follow() -> None:
     assert parsed("--") == parsed()
     for rest in (["--", "-F"], ["--", "more"], ["more"], ["-"], ["more", "-F"], [""]):
-        assert lines_of_usage(*COMPLETE, *rest) == ()
+        unexpected = rest[1] if rest[0] == "--" else rest[0]
+        assert lines_of_usage(*COMPLETE, *rest) == (f"Unexpected argument: {unexpected}",)
 
 
 @pytest.mark.parametrize(
@@ -99,12 +100,12 @@ def test_no_option_may_be_repeated(name: str) -> None:
     argument = [] if TABLE[name] is None else ["1"]
     with pytest.raises(options.Usage) as caught:
         options.parse([name, *argument, name, *argument], TABLE)
-    assert caught.value.lines == ()
+    assert caught.value.lines == (f"Option given more than once: {name}",)
 
 
 def test_parsing_stops_at_the_first_failure() -> None:
     assert lines_of_usage("-x", "-y") == ("illegal option -- -x",)
-    assert lines_of_usage("-F", "-F", "-x") == ()
+    assert lines_of_usage("-F", "-F", "-x") == ("Option given more than once: -F",)
     with pytest.raises(OperatorError, match="-n abc"):
         daemon_options(["-n", "abc", "-x", "-o", "abc"])
     with pytest.raises(options.Version):
@@ -148,25 +149,28 @@ def test_the_pid_file_can_be_chosen() -> None:
 def test_what_is_required_must_be_there(missing: str) -> None:
     at = COMPLETE.index(missing)
     rest = COMPLETE[:at] + COMPLETE[at + (1 if missing == "-e" else 2) :]
-    assert lines_of_usage(*rest) == ()
+    reason = "One of -e and -d is needed" if missing == "-e" else f"Missing option: {missing}"
+    assert lines_of_usage(*rest) == (reason,)
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "pair"),
     [
-        ["-d"],
-        ["-f", "-g"],
-        ["-gf"],
-        ["-R", "-r", "30"],
-        ["-r", "61", "-R"],
-        ["-R", "-r", "nan"],
-        ["-o", "nan"],
-        ["--syslog", "--log-file", "log"],
+        ("-d", "-e and -d"),
+        ("-f -g", "-f and -g"),
+        ("-gf", "-f and -g"),
+        ("-R -r 30", "-r and -R"),
+        ("-r 61 -R", "-r and -R"),
+        ("-R -r nan", "-r and -R"),
+        ("--syslog --log-file log", "--syslog and --log-file"),
     ],
-    ids=" ".join,
 )
-def test_what_contradicts_itself_is_refused(words: list[str]) -> None:
-    assert lines_of_usage(*COMPLETE, *words) == ()
+def test_what_contradicts_itself_is_refused(words: str, pair: str) -> None:
+    assert lines_of_usage(*COMPLETE, *words.split()) == (f"Options exclude each other: {pair}",)
+
+
+def test_a_timeout_must_be_a_number() -> None:
+    assert lines_of_usage(*COMPLETE, "-o", "nan") == ("Not a number of seconds: -o nan",)
 
 
 @pytest.mark.parametrize("interval", ["60", "0", "0x3c", "6e1"])

@@ -263,10 +263,10 @@ def test_an_output_that_nobody_reads_any_more(stage: Stage, far: Far) -> None:
 
 
 def test_an_input_that_cannot_be_read(stage: Stage, far: Far) -> None:
-    directory = os.open("/", os.O_RDONLY)
-    spipe = Spipe(stage, *far.words, stdin=directory)
-    os.close(directory)
-    assert spipe.ends() == (1, "spipe: Error reading: Is a directory\n")
+    unreadable = os.open(os.devnull, os.O_WRONLY)
+    spipe = Spipe(stage, *far.words, stdin=unreadable)
+    os.close(unreadable)
+    assert spipe.ends() == (1, "spipe: Error reading: Bad file descriptor\n")
 
 
 @pytest.mark.parametrize(
@@ -315,11 +315,19 @@ def test_mistakes_of_the_operator(stage: Stage, words: tuple[str, ...], lines: l
     assert result.stderr.splitlines() == [f"spipe: {line}" for line in lines]
 
 
-@pytest.mark.parametrize("words", [[], ["-t", "/x"], ["-k", "key"], ["-t/x", "-kkey", "-fg"]])
-def test_usage(stage: Stage, words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ([], b""),
+        (["-t", "/x"], b"spipe: Missing option: -k\n"),
+        (["-k", "key"], b"spipe: Missing option: -t\n"),
+        (["-t/x", "-kkey", "-fg"], b"spipe: Options exclude each other: -f and -g\n"),
+    ],
+)
+def test_usage(stage: Stage, words: list[str], reason: bytes) -> None:
     result = run(stage, *words)
     assert result.returncode == 1
-    assert result.stderr.startswith(b"usage: spipe ")
+    assert result.stderr.startswith(reason + b"usage: spipe ")
 
 
 def test_it_works_with_a_terminal_less_parent_and_closed_output(stage: Stage, far: Far) -> None:

@@ -122,7 +122,10 @@ class Session:
         forbid_core_dumps(crypto)
         plain, outer = socket.socketpair()
         wakeup, waker = socket.socketpair()
-        plain.setblocking(False)
+        for end in (plain, waker):
+            end.setblocking(False)
+        # a signal may reach another thread, which does not wake the one that handles it
+        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         self._plain = plain
         self._reactor = Reactor()
         self._plane = make_plane(self._reactor, crypto, Slot(), pipe.timeout)
