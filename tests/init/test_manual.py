@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from spiped import cli, pipe
+from spiped import cli, spipe
 from tests.daemons import Stage, needs
 from tests.init.systems import ROOT
 
@@ -17,7 +17,7 @@ MAN = ROOT / "man"
 
 PAGES: dict[str, tuple[Mapping[str, Any], str]] = {
     "spiped": (cli.TABLE, cli.USAGE),
-    "spipe": (cli.PIPE_TABLE, pipe.USAGE),
+    "spipe": (cli.PIPE_TABLE, spipe.USAGE),
 }
 
 SECTIONS = (
