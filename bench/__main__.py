@@ -35,6 +35,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--contenders", metavar="A,B", help=f"of {', '.join(CONTENDERS)}")
     parser.add_argument("--rounds", type=int, help="how often everybody has their turn")
     parser.add_argument("--seconds", type=float, help="how long one measurement takes")
+    parser.add_argument(
+        "--workers", type=int, help="per end, of ours and the plain relay (default: one per CPU)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
     parser.add_argument(
         "--results", type=Path, default=RESULTS, metavar="DIRECTORY", help="where the report goes"
@@ -59,7 +62,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         else:
             wanted = not (arguments.quick and workload.slow)
         entrants = [
-            entrant
+            entrant.with_workers(arguments.workers)
             for entrant in workload.entrants
             if arguments.contenders is None or entrant.contender.name in arguments.contenders
         ]
@@ -69,6 +72,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         chosen,
         rounds=int(arguments.rounds or scale["rounds"]),
         seconds=arguments.seconds or scale["seconds"],
+        workers=arguments.workers,
     )
 
 

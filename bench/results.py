@@ -78,8 +78,8 @@ class Results:
         return cls(**data, results=results)
 
 
-def describe_machine() -> dict[str, str]:
-    """What the figures depend on."""
+def describe_machine(workers: int | None) -> dict[str, str]:
+    """What the figures depend on.  ``workers``: per end of ours, if that was chosen."""
     kernels = subprocess.run(
         [sys.executable, "-m", "spiped.crypto"], capture_output=True, text=True, check=True
     ).stdout.splitlines()
@@ -90,6 +90,7 @@ def describe_machine() -> dict[str, str]:
         "CPUs": str(len(os.sched_getaffinity(0))),
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "Python": platform.python_version(),
+        "workers of ours": "one per CPU" if workers is None else str(workers),
         "kernels of ours": ", ".join(chosen) or "none (pure back end)",
         "load before": f"{os.getloadavg()[0]:.1f}",
     }

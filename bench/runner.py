@@ -24,6 +24,7 @@ class Plan:
     workloads: Sequence[Workload]
     rounds: int
     seconds: float  # of every single measurement
+    workers: int | None = None  # per end; None: one per CPU
 
     @property
     def steps(self) -> int:
@@ -53,7 +54,7 @@ def _place() -> Iterator[Place]:
 def run(plan: Plan, watcher: Watcher) -> Results:
     """Run everything."""
     results = Results(
-        machine=describe_machine(),
+        machine=describe_machine(plan.workers),
         versions={name: version(contender) for name, contender in CONTENDERS.items()},
         rounds=plan.rounds,
         seconds=plan.seconds,

@@ -35,6 +35,11 @@ class Entrant(NamedTuple):
     contender: Contender
     setting: Setting
 
+    def with_workers(self, workers: int | None) -> Entrant:
+        """The same with so many workers, unless their number is what it is about."""
+        wanted = self.setting.workers or workers
+        return self._replace(setting=self.setting._replace(workers=wanted))
+
 
 class Workload(NamedTuple):
     name: str

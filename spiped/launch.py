@@ -20,6 +20,7 @@ from spiped.errors import LookupFailed, OperatorError, describe
 from spiped.key import read_key
 from spiped.net.address import resolve
 from spiped.net.pipe import Pipe
+from spiped.net.plane import load_plane
 from spiped.net.sockets import Listener, listen
 from spiped.observe.counters import Counters
 from spiped.observe.log import FileSink, Log, SyslogSink
@@ -57,6 +58,7 @@ class Launch:
         self._parent: daemon.Parent | None = None
         self._pid_file: daemon.PidFile | None = None
         self._listener: Listener | None = None
+        self._key_is_file = False
 
     def run(self) -> int:
         options = self._options
@@ -72,6 +74,7 @@ class Launch:
             elif options.foreground and options.log_file is not None:
                 self._log.sink = _open_log(options.log_file)
             if identity is not None:
+                _import_the_rest(self._crypto)
                 for warning in daemon.drop_privileges(identity):
                     self._log.warn(warning)
             process.name_process(self._name)
@@ -113,6 +116,8 @@ class Launch:
                 time.sleep(RESOLVE_RETRY)
         role = Role.S if options.decrypt else Role.C
         pipe = make_pipe(options.pipe, role, self._crypto, targets, bind, self._log)
+        key_file = options.pipe.key_file
+        self._key_is_file = key_file != "-" and os.path.isfile(key_file)
         self._listener = listen(source, options.pipe.keepalive)
         return pipe
 
@@ -141,18 +146,18 @@ class Launch:
             log=self._log,
             detach=not options.foreground,
         )
-        key_file = options.pipe.key_file
         pool = Pool(
             setup=setup,
             target=options.pipe.target,
             resolve_interval=options.resolve_interval,
             # what is no file, but a pipe or the like, has given all it had
-            read_key=(
-                (lambda: read_key(self._crypto, key_file)[0]) if os.path.isfile(key_file) else None
-            ),
+            read_key=self._read_key if self._key_is_file else None,
             close_listener=self._listener.close,
         )
         return Supervisor(pool, slots, self._on_ready).run()
+
+    def _read_key(self) -> bytearray:
+        return read_key(self._crypto, self._options.pipe.key_file)[0]
 
     def _on_ready(self) -> None:
         if not self._options.foreground:
@@ -176,6 +181,14 @@ def _open_log(path: str) -> FileSink:
         return FileSink(path)
     except OSError as error:
         raise OperatorError(f"--log-file {path}: {describe(error)}") from error
+
+
+def _import_the_rest(crypto: Backend) -> None:
+    """Import what is used only later: our new identity may not be allowed to read it then."""
+    import resource  # noqa: F401
+    import traceback  # noqa: F401
+
+    load_plane(crypto)
 
 
 def available_cpus() -> int:

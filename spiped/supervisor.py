@@ -133,8 +133,17 @@ class Supervisor:
         self._reactor.watch(ours, READ, lambda events: self._on_report(process))
 
     def _retry_spawn(self, error: OSError) -> None:
-        self._log.warn(f"Cannot start a worker: {describe(error)}")
+        message = f"Cannot start a worker: {describe(error)}"
+        if self._on_ready is not None:  # nor could we ever be ready: whoever waits should know
+            self._reactor.call_later(0, lambda: self._fail(message))
+            return
+        self._log.warn(message)
         self._reactor.call_later(BACKOFF_MAX, self._fill)
+
+    def _fail(self, message: str) -> None:
+        """End, because the daemon cannot start."""
+        self._failure = message
+        self._end(signal.SIGKILL)
 
     def _become_worker(self, slot: int, ours: socket.socket, theirs: socket.socket) -> None:
         """What the child does after the fork."""
@@ -191,8 +200,7 @@ class Supervisor:
             return
         how = _describe_status(status)
         if self._on_ready is not None:
-            self._failure = f"A worker could not start ({how})"
-            self._end(signal.SIGKILL)
+            self._fail(f"A worker could not start ({how})")
         elif not process.ready and self._has_older(process):
             self._log.warn(f"Reload failed: a new worker could not start ({how})")
             self._abandon_generation()

@@ -67,11 +67,16 @@ def make_plane(reactor: Reactor, crypto: Backend, slot: Slot, drain_timeout: flo
     ``drain_timeout``: how long, in seconds, the rest of a connection that failed may take to reach
     the side that did not.
     """
+    return load_plane(crypto)(reactor, slot, drain_timeout)
+
+
+def load_plane(crypto: Backend) -> Callable[[Reactor, Slot, float], Plane]:
+    """Import what `make_plane` needs: a process that gives up privileges may not be able to."""
     if crypto.name == "native":
         from spiped.net import native_plane
 
         if native_plane.AVAILABLE:
-            return native_plane.NativePlane(reactor, slot, drain_timeout)
+            return native_plane.NativePlane
     from spiped.net.portable_plane import PortablePlane
 
-    return PortablePlane(reactor, crypto, slot, drain_timeout)
+    return lambda reactor, slot, timeout: PortablePlane(reactor, crypto, slot, timeout)

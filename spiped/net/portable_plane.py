@@ -64,10 +64,10 @@ class PortablePlane:
         self._connections.discard(connection)
 
     def abort_all(self) -> None:
-        for negotiation in list(self.negotiations):
-            negotiation.abort()
-        for connection in list(self._connections):
-            connection.abort()
+        while self.negotiations:
+            next(iter(self.negotiations)).abort()
+        while self._connections:
+            next(iter(self._connections)).abort()
 
     def close(self) -> None:
         assert not self._connections

@@ -32,6 +32,7 @@ from spiped.proto.keys import SessionKeys
 from spiped.proto.packets import Opener, Sealer
 
 DEADLINE = 30.0  # seconds until a test that waits has failed
+FOREVER = 3600.0  # seconds: what is waited for must not be a time limit
 PATIENCE = 3  # turns without any progress after which the next ones wait for some,
 PAUSE = 0.002  # this many seconds
 STALLED = 25  # turns without any progress after which everything has come to rest
@@ -250,7 +251,7 @@ class Rig:
         self,
         make_plane: Callable[[Reactor, Slot, float], Plane],
         crypto: Backend,
-        drain_timeout: float = DEADLINE,
+        drain_timeout: float = FOREVER,
     ) -> None:
         self.crypto = crypto
         self.slot = Slot()

@@ -185,6 +185,16 @@ def test_a_silent_address_does_not_hide_the_next(network: Network) -> None:
     assert attempt.sock.getpeername() == listener.getsockname()
 
 
+@pytest.mark.parametrize("timeout", [0.0, 1e-9, 1e-300])
+def test_a_time_limit_that_is_over_at_once_is_not_told_from_within_start(
+    network: Network, timeout: float
+) -> None:
+    attempt = network.attempt(network.refusing(), timeout=timeout)  # which looks at that
+    network.wait_for(attempt)
+    assert attempt.failure is not None
+    assert attempt.failure.cause is Cause.CONNECT_TIMEOUT
+
+
 def test_the_time_is_up_when_nobody_answers(network: Network) -> None:
     silent = network.silent()
     attempt = network.wait_for(network.attempt(silent, silent, timeout=0.1))

@@ -18,6 +18,7 @@ from spiped.net.ending import Cause
 from spiped.observe.counters import Field
 from spiped.proto.handshake import Role
 from tests.net.rig import ANY, END, RESET, Half, Pair, Peer, Rig, data_of, unreceived
+from tests.net.voice import begin
 
 BATCH = BATCH_PACKETS * MESSAGE_MAX
 MEBIBYTE = 1 << 20
@@ -644,6 +645,15 @@ def test_connections_can_be_ended_from_the_report_of_another(rig: Rig) -> None:
     for half in halves:
         half.plain.reset()
     rig.until(lambda: all(half.ended() for half in halves))
+
+
+def test_abort_all_may_be_called_from_what_it_calls(rig: Rig) -> None:
+    outcomes = [rig.half().outcome for _ in range(5)]
+    outcomes += [begin(rig, Role.S).outcome for _ in range(5)]
+    for outcome in outcomes:
+        outcome.when_ended = rig.plane.abort_all
+    rig.plane.abort_all()
+    assert {outcome.cause for outcome in outcomes} == {Cause.SHUTDOWN}
 
 
 def test_two_thousand_connections_at_once(rig: Rig) -> None:

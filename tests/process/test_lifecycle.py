@@ -62,6 +62,24 @@ def test_the_pid_file_is_named_after_the_source_unless_told_otherwise(stage: Sta
     assert is_listening(daemon.source)
 
 
+def test_a_pid_file_that_is_no_file_is_not_removed(stage: Stage) -> None:
+    """It may be /dev/null; here it is a pipe, which anybody may make."""
+    fifo = stage.directory / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDWR)
+    try:
+        words = ("-e", "-s", stage.address(), "-t", "[127.0.0.1]:1", "-k", stage.key)
+        stage.run(ours("spiped"), *words, "-p", str(fifo), check=True)
+        pid_file = stage.path("pid")
+        pid_file.write_bytes(os.read(reader, 32))
+        daemon = stage.adopt(pid_file)
+        daemon.signal(signal.SIGTERM)
+        daemon.wait_until_gone()
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(fifo.lstat().st_mode)
+
+
 def test_there_is_no_pid_file_in_the_foreground(stage: Stage) -> None:
     start(stage, "tcp", "-p", str(stage.directory / "unwanted.pid"), background=False)
     assert not list(stage.directory.glob("*.pid"))

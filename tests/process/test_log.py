@@ -83,6 +83,17 @@ def test_every_failed_connection_has_its_line_but_not_without_limit(stage: Stage
     assert server.said.count("\n") < 50
 
 
+def test_the_limit_is_not_mentioned_for_every_connection_that_reaches_it(stage: Stage) -> None:
+    server = stage.spiped("-d", "[127.0.0.1]:1", "--workers", "1", "-n", "2")
+    with server.connect() as first:
+        first.receive(32)
+        for _ in range(100):
+            with server.connect() as second:
+                second.receive(32)
+    wait_until(lambda: "Maximum number of connections (2) reached" in server.said, "it is said")
+    assert server.said.count("\n") < 50
+
+
 FAKE_DEV = """
     cd "$1" && shift
     for device in null urandom random zero full; do

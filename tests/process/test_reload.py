@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def tomorrow(stage: Stage, server: Daemon) -> str:
 
 def reload(server: Daemon) -> None:
     """Reload, and wait until only new workers are left.  There may be no connections."""
+    wait_until(lambda: len(server.workers) == WORKERS, "all workers are there")
     before = set(server.workers)
     server.signal(signal.SIGHUP)
     wait_until(lambda: workers_are_new(server, before), "there are new workers, and no old ones")
@@ -123,6 +125,19 @@ def test_a_key_from_standard_input_stays(stage: Stage) -> None:
     server = stage.adopt(pid_file, source)
     reload(server)
     client = stage.spiped("-e", source, key=stage.write("old_key", YESTERDAY))
+    assert is_echoed(client.source)
+
+
+def test_a_key_from_a_named_pipe_stays(stage: Stage) -> None:
+    """Nobody will write to it again: whoever opened it would wait, and obey no signal any more."""
+    fifo = stage.directory / "fifo"
+    os.mkfifo(fifo)
+    writing = stage.meanwhile(fifo.write_bytes, YESTERDAY)
+    options = ("--workers", str(WORKERS))
+    server = stage.spiped("-d", stage.echo().address, *options, key=str(fifo))
+    writing.result()
+    reload(server)
+    client = stage.spiped("-e", server.source, key=stage.write("old_key", YESTERDAY))
     assert is_echoed(client.source)
 
 

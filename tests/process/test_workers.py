@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -93,6 +94,19 @@ def test_a_worker_that_does_nothing_does_not_keep_connections_from_the_others(
     with asleep({daemon.workers[0]}):
         clients = [daemon.connect() for _ in range(20)]
         assert all(echoes(client) for client in clients)
+
+
+def test_clients_with_names_of_their_own_harm_nobody(stage: Stage) -> None:
+    """A client may bind its UNIX socket to any name, also to an abstract one of no length."""
+    target = stage.listener("unix")
+    daemon = stage.spiped("-d", target.address, "--workers", "1")
+    workers = daemon.workers
+    for name in (b"\0", b"\0name", b"\0\xff", os.fsencode(stage.path("client"))):
+        with Peer(socket.socket(socket.AF_UNIX)) as client:
+            client.sock.bind(name)
+            client.sock.connect(daemon.source)
+            client.finish().read_all()
+    assert daemon.workers == workers
 
 
 def test_connections_come_in_though_one_worker_has_more_than_its_share(stage: Stage) -> None:
