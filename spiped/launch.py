@@ -20,7 +20,7 @@ from spiped.errors import LookupFailed, OperatorError, describe
 from spiped.key import read_key
 from spiped.net.address import resolve
 from spiped.net.pipe import Pipe
-from spiped.net.plane import load_plane
+from spiped.net.plane import choose_plane
 from spiped.net.sockets import Listener, listen
 from spiped.observe.counters import Counters
 from spiped.observe.log import FileSink, Log, SyslogSink
@@ -54,6 +54,7 @@ class Launch:
         self._name = name
         self._options = options
         self._crypto = crypto
+        self._make_plane = choose_plane(crypto)
         self._log = log
         self._parent: daemon.Parent | None = None
         self._pid_file: daemon.PidFile | None = None
@@ -74,7 +75,6 @@ class Launch:
             elif options.foreground and options.log_file is not None:
                 self._log.sink = _open_log(options.log_file)
             if identity is not None:
-                _import_the_rest(self._crypto)
                 for warning in daemon.drop_privileges(identity):
                     self._log.warn(warning)
             process.name_process(self._name)
@@ -138,7 +138,7 @@ class Launch:
         setup = Setup(
             listener=self._listener.sock,
             pipe=pipe,
-            crypto=self._crypto,
+            make_plane=self._make_plane,
             workers=workers,
             limit=options.connections,
             counters=counters,
@@ -181,14 +181,6 @@ def _open_log(path: str) -> FileSink:
         return FileSink(path)
     except OSError as error:
         raise OperatorError(f"--log-file {path}: {describe(error)}") from error
-
-
-def _import_the_rest(crypto: Backend) -> None:
-    """Import what is used only later: our new identity may not be allowed to read it then."""
-    import resource  # noqa: F401
-    import traceback  # noqa: F401
-
-    load_plane(crypto)
 
 
 def available_cpus() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -43,9 +44,7 @@ def _run(child: Callable[[], None]) -> NoReturn:
         child()
         status = 0
     except BaseException:
-        import traceback
-
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())  # needs no module that could be out of reach by now
         sys.stderr.flush()
     finally:
         os._exit(status)
@@ -68,8 +67,6 @@ def name_process(name: str) -> None:
 
 def forbid_core_dumps(crypto: Backend) -> None:
     """No core file may hold our keys, and no process of the same user may look at them."""
-    import resource  # slow to load for what it is
-
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     crypto.forbid_dumps()

@@ -22,7 +22,7 @@ from spiped.light import suppress
 from spiped.net.address import resolve
 from spiped.net.connection import Connection, Machinery
 from spiped.net.ending import Cause, Ending
-from spiped.net.plane import make_plane
+from spiped.net.plane import choose_plane
 from spiped.net.reactor import READ, Reactor
 from spiped.observe.log import Log, program_name
 from spiped.observe.slot import Slot
@@ -128,7 +128,7 @@ class Session:
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         self._plain = plain
         self._reactor = Reactor()
-        self._plane = make_plane(self._reactor, crypto, Slot(), pipe.timeout)
+        self._plane = choose_plane(crypto)(self._reactor, Slot(), pipe.timeout)
         self._copiers = Copiers(outer, waker)
         self._ending: Ending | None = None
         self._established = False

@@ -12,14 +12,13 @@ import signal
 import socket
 from collections.abc import Callable
 
-from spiped.crypto import Backend
 from spiped.errors import describe
 from spiped.light import NamedTuple, suppress
 from spiped.net.address import decode_addresses
 from spiped.net.connection import Connection, Machinery
 from spiped.net.ending import Cause, Ending
 from spiped.net.pipe import Pipe
-from spiped.net.plane import make_plane
+from spiped.net.plane import PlaneMaker
 from spiped.net.reactor import READ, Reactor, Timer
 from spiped.net.sockets import CONNECTION_ERRORS, accept, peer_name
 from spiped.observe.counters import Counters
@@ -40,7 +39,7 @@ class Setup(NamedTuple):
 
     listener: socket.socket
     pipe: Pipe
-    crypto: Backend
+    make_plane: PlaneMaker
     workers: int  # how many share the socket
     limit: int  # -n, over all workers; 0: none
     counters: Counters
@@ -68,7 +67,7 @@ class Worker:
         self._slot = setup.slot
         self._log = setup.log
         self._reactor = Reactor()
-        plane = make_plane(self._reactor, setup.crypto, setup.slot, setup.pipe.timeout)
+        plane = setup.make_plane(self._reactor, setup.slot, setup.pipe.timeout)
         self._machinery = Machinery(self._reactor, plane)
         self._pending: set[Connection] = set()  # not established yet
         self._pause: Timer | None = None
@@ -125,9 +124,9 @@ class Worker:
                 return
 
     def _has_too_many(self) -> bool:
-        """We have a quarter more connections than the workers have on average."""
+        """We have a quarter more connections than the workers have on average, and one."""
         total = self._setup.counters.total(Field.ACTIVE)
-        return self._slot[Field.ACTIVE] * self._setup.workers * 4 > total * 5
+        return (self._slot[Field.ACTIVE] - 1) * self._setup.workers * 4 > total * 5
 
     def _accept(self) -> bool:
         """Accept one connection; False if there is none, or none is wanted, for the time being."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -97,13 +98,10 @@ def is_listening(address: str) -> bool:
     if address.startswith("/"):
         rows = Path("/proc/net/unix").read_text().splitlines()
         return any(row.split()[3] == "00010000" and row.endswith(f" {address}") for row in rows[1:])
-    port = int(address.rpartition(":")[2])
-    return any(
-        local.endswith(f":{port:04X}") and state == "0A"
-        for table in ("/proc/net/tcp", "/proc/net/tcp6")
-        if os.path.exists(table)
-        for _, local, _, state, *_ in map(str.split, Path(table).read_text().splitlines()[1:])
-    )
+    # the local port, no remote address, and the number of the state in which sockets listen
+    row = re.compile(f":{int(address.rpartition(':')[2]):04X} 0+:0000 0A ")
+    tables = filter(os.path.exists, ("/proc/net/tcp", "/proc/net/tcp6"))
+    return any(row.search(Path(table).read_text()) for table in tables)
 
 
 def is_gone(pid: int) -> bool:
@@ -454,12 +452,16 @@ class Stage:
             if pid_file is not None:
                 assert process.wait(PATIENCE) == 0, "it did not become a daemon"
             else:
-                # ours takes signals from its first worker on
-                lone = {process.pid} if words[len(beginning)] == ours("spiped") else set()
+                # ours listens and takes signals when it has a worker, which is cheaper to see
+                is_ours = words[len(beginning)] == ours("spiped")
                 wait_until(
                     lambda: (
-                        (is_listening(source) and family_of(process.pid) != lone)
-                        or process.poll() is not None
+                        process.poll() is not None
+                        or (
+                            family_of(process.pid) > {process.pid}
+                            if is_ours
+                            else is_listening(source)
+                        )
                     ),
                     "it listens",
                 )

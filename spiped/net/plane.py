@@ -61,17 +61,16 @@ class Plane(Protocol):
         """Give up what the plane holds, once it carries no connection any more."""
 
 
-def make_plane(reactor: Reactor, crypto: Backend, slot: Slot, drain_timeout: float) -> Plane:
-    """The best data plane that this system has; ``slot`` counts what it carries.
+# Makes a plane on a reactor, which counts in a slot what it carries.  The last argument is how
+# long, in seconds, the rest of a failed connection may take to reach the side that did not fail.
+PlaneMaker = Callable[[Reactor, Slot, float], Plane]
 
-    ``drain_timeout``: how long, in seconds, the rest of a connection that failed may take to reach
-    the side that did not.
+
+def choose_plane(crypto: Backend) -> PlaneMaker:
+    """The best data plane that this system has.
+
+    Imports it, so it is to be called before privileges are dropped.
     """
-    return load_plane(crypto)(reactor, slot, drain_timeout)
-
-
-def load_plane(crypto: Backend) -> Callable[[Reactor, Slot, float], Plane]:
-    """Import what `make_plane` needs: a process that gives up privileges may not be able to."""
     if crypto.name == "native":
         from spiped.net import native_plane
 

@@ -465,6 +465,31 @@ def test_a_survivor_that_is_slow_gets_the_rest_before_the_reset(rig: Rig, side: 
     assert half.outcome.ending[:2] == (Cause.RESET, os.strerror(errno.ECONNRESET))
 
 
+def test_what_ended_well_before_a_reset_still_arrives(rig: Rig) -> None:
+    """The survivor has ended its own direction, and is slow to read ours, which has ended too."""
+    half = rig.half(buffers=SMALL)
+    half.plain.reading = half.crypt.reading = False
+    opened = -1
+    while opened < rig.slot[Field.OPENED]:  # until we have to wait for the plain side
+        opened = rig.slot[Field.OPENED]
+        half.write(data_of(40_000))
+        rig.rest()
+    half.crypt.finish()
+    data = data_of(100_000)
+    half.plain.write(data)
+    half.plain.finish()
+    rig.rest()
+    assert half.crypt.idle
+    assert half.plain.idle
+    assert not half.ended()
+    half.plain.reset()
+    rig.rest()
+    half.crypt.reading = True
+    rig.until(lambda: half.crypt.ending and half.ended())
+    assert half.opened() == data
+    assert half.outcome.cause is Cause.RESET
+
+
 @pytest.mark.parametrize("how", ["reset", "bad packet"])
 def test_a_survivor_that_never_reads_is_reset_after_a_while(
     new_rig: Callable[..., Rig], how: str
@@ -622,17 +647,21 @@ def test_abort_all_resets_every_connection(rig: Rig) -> None:
         pair.target.reading = False
         pair.client.write(data_of(MEBIBYTE))
     pairs[3].client.finish()
-    rig.rest()
-    pairs[4].client.write(data_of(MEBIBYTE))
-    halves[0].plain.reading = False
+    for half in halves[:2]:
+        half.plain.reading = False
     halves[0].write(data_of(STUCK))
     halves[0].crypt.write(bytes(PACKET_BYTES))
+    halves[1].write(data_of(MEBIBYTE))
+    rig.rest()
+    halves[1].crypt.reset()
+    pairs[4].client.write(data_of(MEBIBYTE))
     rig.rest()
     rig.plane.abort_all()
     outcomes = [outcome for pair in pairs for outcome in (pair.C, pair.S)]
     outcomes += [half.outcome for half in halves]
     assert {outcome.ending[:2] for outcome in outcomes if outcome.ending} == {(Cause.SHUTDOWN, "")}
     assert all(outcome.ending for outcome in outcomes)
+    rig.peers.remove(halves[1].crypt)
     for peer in rig.peers:
         peer.reading = True
     rig.until(lambda: all(peer.ending for peer in rig.peers))
