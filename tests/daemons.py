@@ -398,6 +398,12 @@ class Stage:
         self._executor: ThreadPoolExecutor | None = None
         self._names = 0
 
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.clear()
+
     def write(self, name: str, content: bytes) -> str:
         """A file with this content."""
         path = self.directory / name
@@ -452,15 +458,14 @@ class Stage:
             if pid_file is not None:
                 assert process.wait(PATIENCE) == 0, "it did not become a daemon"
             else:
-                # ours listens and takes signals when it has a worker, which is cheaper to see
+                # ours takes signals when it has a worker as well
                 is_ours = words[len(beginning)] == ours("spiped")
                 wait_until(
                     lambda: (
                         process.poll() is not None
                         or (
-                            family_of(process.pid) > {process.pid}
-                            if is_ours
-                            else is_listening(source)
+                            is_listening(source)
+                            and (not is_ours or family_of(process.pid) > {process.pid})
                         )
                     ),
                     "it listens",
@@ -533,8 +538,5 @@ class Stage:
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
-    try:
+    with Stage(tmp_path) as stage:
         yield stage
-    finally:
-        stage.clear()

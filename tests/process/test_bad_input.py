@@ -105,21 +105,29 @@ BAD_WITHOUT_PORT = {  # but good for -b
 }
 
 
-@pytest.mark.parametrize("option", ["s", "t"])
+def says_of(address: str) -> list[str]:
+    """What is to be said about an address that cannot be."""
+    reasons = BAD_ADDRESSES | BAD_WITHOUT_PORT
+    return [reasons[address], f"Error resolving socket address: {address}"]
+
+
 @pytest.mark.parametrize("address", BAD_ADDRESSES | BAD_WITHOUT_PORT)
-def test_an_address_that_cannot_be(stage: Stage, option: str, address: str) -> None:
-    assert refusal(stage, "-F", **{option: address}) == [
-        (BAD_ADDRESSES | BAD_WITHOUT_PORT)[address],
-        f"Error resolving socket address: {address}",
-    ]
+def test_a_target_address_that_cannot_be(stage: Stage, address: str) -> None:
+    assert refusal(stage, "-F", t=address) == says_of(address)
 
 
-@pytest.mark.parametrize("address", BAD_ADDRESSES)
-def test_an_address_to_connect_from_that_cannot_be(stage: Stage, address: str) -> None:
-    assert refusal(stage, "-F", b=address) == [
-        BAD_ADDRESSES[address],
-        f"Error resolving socket address: {address}",
-    ]
+@in_either_way
+@pytest.mark.parametrize("option", ["s", "b"])
+@pytest.mark.parametrize("address", ["[127.1]:80", "[127.0.0.1]:http", TOO_LONG])
+def test_another_address_that_cannot_be(
+    stage: Stage, option: str, address: str, way: list[str]
+) -> None:
+    assert refusal(stage, *way, **{option: address}) == says_of(address)
+
+
+@pytest.mark.parametrize("address", BAD_WITHOUT_PORT)
+def test_an_address_to_listen_on_needs_a_port(stage: Stage, address: str) -> None:
+    assert refusal(stage, "-F", s=address) == says_of(address)
 
 
 @pytest.mark.parametrize("option", ["s", "t", "b"])

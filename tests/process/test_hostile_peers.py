@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
+from itertools import product
 from typing import NamedTuple
 
 import pytest
@@ -20,6 +21,7 @@ from spiped.crypto import pure
 from spiped.crypto.group14 import P
 from spiped.proto.handshake import Handshake, Role, draw_secrets
 from spiped.proto.keys import SessionKeys, handshake_keys
+from tests.conftest import backends
 from tests.daemons import KEY, Daemon, Listener, Peer, Stage
 
 K = sha256(KEY).digest()
@@ -43,19 +45,23 @@ class Victim(NamedTuple):
         return self.listener.accept(), plain
 
 
-@pytest.fixture(params=["-d", "-e"])
-def role(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
 def start(stage: Stage, role: str, *options: str) -> Victim:
     listener = stage.listener()
     return Victim(role, stage.spiped(role, listener.address, *options), listener)
 
 
-@pytest.fixture
-def victim(stage: Stage, backend: str, role: str) -> Victim:
-    return start(stage, role)
+both_roles = pytest.mark.parametrize("role", ["-d", "-e"])
+
+
+@pytest.fixture(scope="module", params=list(product(backends(), ["-d", "-e"])), ids="".join)
+def victim(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Victim]:
+    """One for all tests, which come one after the other: none of them may harm it."""
+    backend, role = request.param
+    with Stage(tmp_path_factory.mktemp("victim")) as stage:
+        stage.env["SPIPED_BACKEND"] = backend
+        yield start(stage, role)
 
 
 def shake_hands(peer: Peer, role: Role) -> SessionKeys:
@@ -263,6 +269,7 @@ def test_a_bad_handshake_ends_the_connection_before_anything_is_connected(
     assert Session(victim).is_alive()
 
 
+@both_roles
 def test_who_refuses_secrecy_is_refused_where_it_is_required(
     stage: Stage, backend: str, role: str
 ) -> None:
@@ -296,6 +303,7 @@ def test_a_handshake_cannot_be_played_again(stage: Stage, backend: str) -> None:
     assert victim.listener.nobody_came()
 
 
+@both_roles
 def test_silent_strangers_are_dropped_in_time(stage: Stage, backend: str, role: str) -> None:
     victim = start(stage, role, "-o", "0.3")
     attempts = [Handshaking(victim) for _ in range(20)]

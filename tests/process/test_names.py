@@ -105,7 +105,7 @@ def test_it_waits_until_a_name_means_something_if_asked_to(
         *names.beginning, ours("spiped"), "-d", *words, "-k", stage.key, "-F", "-D"
     )
     line = f"spiped: Error resolving socket address: {values[option]}\n"
-    wait_until(lambda: server.said.count(line) >= 2, "it has tried twice")
+    server.wait_to_say(line)
     assert not is_listening(source)
     names.define("later.example", "127.0.0.1")
     wait_until(lambda: is_listening(source), "it listens")

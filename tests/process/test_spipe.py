@@ -14,7 +14,7 @@ import pytest
 
 from tests.daemons import Listener, Peer, Program, Stage, ours
 
-pytestmark = pytest.mark.usefixtures("backend")
+on_both_back_ends = pytest.mark.usefixtures("backend")
 
 HELLO = b"hello"
 
@@ -72,6 +72,7 @@ def run(stage: Stage, *words: str, **how: object) -> CompletedProcess[bytes]:
 # Data
 
 
+@on_both_back_ends
 def test_what_goes_in_comes_out_of_the_target_and_the_other_way(stage: Stage, far: Far) -> None:
     spipe = Spipe(stage, *far.words)
     with far.accept() as target:
@@ -86,6 +87,7 @@ def test_what_goes_in_comes_out_of_the_target_and_the_other_way(stage: Stage, fa
     assert spipe.ends() == (0, "")
 
 
+@on_both_back_ends
 def test_much_goes_both_ways_at_once(stage: Stage) -> None:
     data = random.Random(4).randbytes(8 << 20)
     server = stage.spiped("-d", stage.echo().address)
@@ -123,6 +125,7 @@ def forward(stage: Stage, one: Peer, other: Peer) -> None:
     stage.meanwhile(copy, other, one)
 
 
+@on_both_back_ends
 def test_the_target_may_end_first_and_still_gets_what_follows(stage: Stage, far: Far) -> None:
     spipe = Spipe(stage, *far.words)
     with far.accept() as target:
@@ -135,6 +138,7 @@ def test_the_target_may_end_first_and_still_gets_what_follows(stage: Stage, far:
     assert spipe.ends() == (0, "")
 
 
+@on_both_back_ends
 def test_a_socket_as_output_gets_its_end_early(stage: Stage, far: Far) -> None:
     near, given = socket.socketpair()
     with near:
@@ -177,6 +181,7 @@ def test_a_closed_standard_input_is_one_that_has_ended(stage: Stage, far: Far) -
 # Failures
 
 
+@on_both_back_ends
 @pytest.mark.parametrize("transport", ["tcp", "unix"])
 def test_a_target_that_is_not_there_does_not_wait_for_input(stage: Stage, transport: str) -> None:
     spipe = Spipe(stage, "-t", stage.address(transport), "-k", stage.key)  # its input stays open
@@ -192,6 +197,7 @@ def test_much_input_and_no_connection(stage: Stage) -> None:
     assert result.stderr.startswith(b"spipe: Could not connect")
 
 
+@on_both_back_ends
 @pytest.mark.parametrize("size", [0, 8 << 20])
 def test_a_wrong_key(stage: Stage, far: Far, size: int) -> None:
     words = (*far.words[:2], "-k", stage.write("other_key", b"another"))
@@ -211,6 +217,7 @@ def test_a_server_that_hangs_up_at_once(stage: Stage) -> None:
     assert said.startswith("spipe: Handshake failed")
 
 
+@on_both_back_ends
 def test_a_server_that_says_nothing(stage: Stage) -> None:
     listener = stage.listener()
     spipe = Spipe(stage, "-t", listener.address, "-k", stage.key, "-o", "0.3")
@@ -230,6 +237,7 @@ def test_a_server_that_cannot_be_reached_in_time(stage: Stage) -> None:
     assert said.startswith("spipe: Connection error")
 
 
+@on_both_back_ends
 def test_a_reset_behind_data(stage: Stage, far: Far) -> None:
     spipe = Spipe(stage, *far.words)
     with far.accept() as target:
@@ -242,6 +250,7 @@ def test_a_reset_behind_data(stage: Stage, far: Far) -> None:
     assert said.startswith("spipe: Connection error")
 
 
+@on_both_back_ends
 def test_a_full_output(stage: Stage, far: Far) -> None:
     with open("/dev/full", "wb") as full:
         spipe = Spipe(stage, *far.words, stdout=full)
@@ -269,6 +278,7 @@ def test_an_input_that_cannot_be_read(stage: Stage, far: Far) -> None:
     assert spipe.ends() == (1, "spipe: Error reading: Bad file descriptor\n")
 
 
+@on_both_back_ends
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, -signal.SIGINT)]
 )
