@@ -379,8 +379,8 @@ class Daemon(Program):
 
     @property
     def workers(self) -> list[int]:
-        """The process ids of the workers."""
-        return sorted(family_of(self.pid) - {self.pid})
+        """The process ids of the workers that there are now."""
+        return sorted(pid for pid in family_of(self.pid) - {self.pid} if not is_gone(pid))
 
     def wait_until_gone(self) -> None:
         wait_until(lambda: self.is_gone, "the daemon is gone")
@@ -464,8 +464,8 @@ class Stage:
                     lambda: (
                         process.poll() is not None
                         or (
-                            is_listening(source)
-                            and (not is_ours or family_of(process.pid) > {process.pid})
+                            (not is_ours or family_of(process.pid) > {process.pid})
+                            and is_listening(source)
                         )
                     ),
                     "it listens",

@@ -92,7 +92,8 @@ def test_a_lesser_user_takes_up_a_new_worker_and_leaves_no_stale_pid(stage: Stag
 @needs_root
 def test_a_lesser_user_who_cannot_read_the_key_again_keeps_it(stage: Stage) -> None:
     Path(stage.key).chmod(0o600)
-    daemon = start(stage, "-u", USER.pw_name, "--log-file", str(stage.directory / "log"))
+    options = ("-u", USER.pw_name, "--log-file", str(stage.directory / "log"))
+    daemon = start(stage, *options, background=True)
     before = daemon.workers
     daemon.signal(signal.SIGHUP)
     log = stage.directory / "log"
