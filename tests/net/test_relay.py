@@ -475,7 +475,7 @@ def test_what_ended_well_before_a_reset_still_arrives(rig: Rig) -> None:
         half.write(data_of(40_000))
         rig.rest()
     half.crypt.finish()
-    data = data_of(100_000)
+    data = data_of(STUCK)
     half.plain.write(data)
     half.plain.finish()
     rig.rest()
