@@ -107,7 +107,8 @@ def test_spipe_imports_nothing_that_is_slow() -> None:
     assert backend is not None
     cffi = Path(str(backend.origin)).parent
     program = f"""
-import sys
+import os, sys
+os.environ["SPIPED_BACKEND"] = "native"
 sys.path[:0] = [{str(ROOT.parent)!r}, {str(cffi)!r}]
 import spiped.spipe, spiped.crypto, spiped.net.native_plane
 assert spiped.crypto.select().backend.name == "native"
