@@ -11,8 +11,10 @@ from functools import partial
 import pytest
 
 from spiped.constants import PACKET_BYTES
+from spiped.crypto import Backend
+from spiped.net import negotiation
 from spiped.net.ending import Cause
-from spiped.proto.handshake import ONE, P_BYTES, Handshake, Role, draw_secrets
+from spiped.proto.handshake import ONE, P_BYTES, Handshake, Role, Secrets, draw_secrets
 from spiped.proto.packets import Sealer
 from tests.net.rig import END, PAIRS, RESET, K, Peer, Rig, tcp_pair, unix_pair, unreceived
 from tests.net.voice import HANDSHAKE_BYTES, NONCE, Talk, begin
@@ -278,6 +280,33 @@ def test_abort_all_ends_handshakes_too(rig: Rig) -> None:
     assert {talk.outcome.cause for talk in talks} == {Cause.SHUTDOWN}
     rig.until(lambda: all(talk.peer.ending for talk in talks))
     assert {talk.peer.ending for talk in talks} == {RESET}
+
+
+@pytest.mark.parametrize("how", ["cancelled", "refused", "reset", "complete"])
+def test_secrets_are_erased_however_it_ends(
+    rig: Rig, plane: str, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    if plane == "native":
+        return  # the machine in C erases all that it has (tests/proto)
+    drawn: list[Secrets] = []
+
+    def draw(crypto: Backend, weak: bool) -> Secrets:
+        drawn.append(draw_secrets(crypto, weak))
+        return drawn[-1]
+
+    monkeypatch.setattr(negotiation, "draw_secrets", draw)
+    talk = begin(rig, Role.S, "tcp", weak=False)
+    (secrets,) = drawn
+    assert secrets.x is not None
+    assert secrets.x != bytes(32)
+    if how == "cancelled":
+        talk.channel.cancel()
+    elif how == "reset":
+        talk.peer.reset()
+    else:
+        talk.peer.write(talk.hello(key=K if how == "complete" else bytes(32)))
+    rig.until(lambda: talk.outcome.ending or talk.outcome.ready or how == "cancelled")
+    assert secrets.x == bytes(32)
 
 
 # There is more news than can be told at once
