@@ -20,7 +20,6 @@ from spiped.crypto import select
 from spiped.errors import OperatorError, describe
 from spiped.light import suppress
 from spiped.net.address import resolve
-from spiped.net.connection import Connection, Machinery
 from spiped.net.ending import Cause, Ending
 from spiped.net.plane import choose_plane
 from spiped.net.reactor import READ, Reactor
@@ -127,29 +126,22 @@ class Session:
         # a signal may reach another thread, which does not wake the one that handles it
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         self._plain = plain
+        self._pipe = pipe
         self._reactor = Reactor()
-        self._plane = choose_plane(crypto)(self._reactor, Slot(), pipe.timeout)
+        self._plane = choose_plane(crypto)(self._reactor, Slot())
         self._copiers = Copiers(outer, waker)
         self._ending: Ending | None = None
-        self._established = False
-        self._connection = Connection(
-            Machinery(self._reactor, self._plane),
-            pipe,
-            "standard input",
-            self._on_established,
-            self._on_end,
-        )
         self._wakeup = wakeup
         self._reactor.watch(wakeup, READ, self._on_failure)
 
     def run(self) -> str | None:
         """Run to the end; returns what to say about it if it was not a good one."""
         self._copiers.start()
-        self._connection.start(self._plain)
+        self._plane.carry(self._plain, self._pipe, self._on_end)
         self._reactor.run()
         assert self._ending is not None
         self._plane.close()
-        if self._established and self._copiers.failure is None:
+        if self._copiers.failure is None:
             self._copiers.wait_for_output()
         if self._copiers.failure is not None:
             return self._copiers.failure
@@ -158,17 +150,11 @@ class Session:
         message = MESSAGES.get(self._ending.cause, "Connection error")
         return f"{message}: {self._ending.detail or self._ending.cause.value}"
 
-    def _on_established(self, connection: Connection) -> None:
-        self._established = True
-
     def _on_failure(self, events: int) -> None:
         self._reactor.unwatch(self._wakeup)
-        if self._established:
-            self._plane.abort_all()
-        else:
-            self._connection.abort()
+        self._plane.abort_all()
 
-    def _on_end(self, connection: Connection, ending: Ending) -> None:
+    def _on_end(self, ending: Ending) -> None:
         self._ending = ending
         self._reactor.stop()
 

@@ -1,4 +1,4 @@
-"""The data plane: what carries connections from the beginning of their handshake to their end."""
+"""The data plane: what carries connections, from the accepted socket to the end."""
 
 from __future__ import annotations
 
@@ -6,64 +6,72 @@ import socket
 from collections.abc import Callable
 
 from spiped.crypto import Backend
-from spiped.light import Protocol
+from spiped.light import NamedTuple, Protocol
+from spiped.net.address import SocketAddress
 from spiped.net.ending import Ending
 from spiped.net.pipe import Pipe
 from spiped.net.reactor import Reactor
+from spiped.observe.counters import Counters
 from spiped.observe.slot import Slot
 
+ACCEPTS_PER_TURN = 16  # so that a burst of strangers does not hold up what is going on
+ACCEPT_PAUSE = 0.1  # seconds without accepting when the system has run out of something
+SHARE_PAUSE = 0.002  # seconds that the other workers have to take what is beyond our share
+LIMIT_RECHECK = 0.1  # seconds; a connection of another worker may have ended
 
-class Channel(Protocol):
-    """The encrypted side of a connection: first a handshake, then one end of a relay."""
 
-    def relay(self, plain: socket.socket) -> None:
-        """Relay between this channel, which is ready, and a socket, which is taken over."""
+class Service(NamedTuple):
+    """What is done with those who connect to a listening socket, which other workers share."""
 
-    def cancel(self) -> None:
-        """Reset it, before it is relayed, and call nobody back."""
+    listener: socket.socket
+    pipe: Pipe
+    counters: Counters  # of all workers; the plane's own slot is one of them
+    workers: int  # how many there are
+    limit: int  # of the connections of all workers; 0: none
+    # A connection has ended: whose it was, which is for str(), and how.
+    on_end: Callable[[object, Ending], None]
+    # Accepting has come up against something.
+    on_trouble: Callable[[str], None]
 
 
 class Plane(Protocol):
-    """Carries connections (DESIGN.md, "The data plane").
+    """Carries connections (DESIGN.md, "A connection"), and counts them in its slot.
 
-    Sockets that are handed over are non-blocking, and reset when they are closed (`sockets.tune`).
+    - ``-e`` (C): the accepted socket is the plain one.  Connect to the target, shake hands with it,
+      relay.
+    - ``-d`` (S): the accepted socket is the encrypted one.  Shake hands until the peer has proved
+      to hold the key; connect to the target while the handshake goes on; relay.
     """
 
-    def negotiate(
-        self,
-        crypt: socket.socket,
-        pipe: Pipe,
-        on_authentic: Callable[[], None],
-        on_ready: Callable[[], None],
-        on_end: Callable[[Ending], None],
-    ) -> Channel:
-        """Begin a handshake on a socket, which is taken over.
+    def serve(self, service: Service) -> None:
+        """Accept and carry connections, from now on.
 
-        Calls ``on_authentic`` when the peer has proved to hold the key, ``on_ready`` when the
-        handshake is complete and the channel may be relayed, and ``on_end``, once, when it is over,
-        however far it has come.  None of them is called from within.
+        Of all that share the listening socket, one is woken for a connection, in turn; one that
+        has more than its share leaves the next to the others for a moment.
         """
 
-    def watch_listener(self, listener: socket.socket, callback: Callable[[], None]) -> None:
-        """Call back when there is a connection to be accepted.
+    def retarget(self, targets: list[SocketAddress]) -> None:
+        """From now on, those who are accepted are connected to these."""
 
-        Other processes may watch the same socket: as far as the system can do that, one of them is
-        called for a connection, in turn.
+    def stop_serving(self) -> None:
+        """Accept no more; the listening socket has not been closed yet."""
+
+    def carry(self, accepted: socket.socket, pipe: Pipe, on_end: Callable[[Ending], None]) -> None:
+        """Carry one connection, whose accepted socket is taken over.
+
+        That is non-blocking and resets when it is closed (`sockets.tune`).  ``on_end`` is called
+        once, and not from within.
         """
-
-    def unwatch_listener(self, listener: socket.socket) -> None:
-        """Stop that; the socket has not been closed yet."""
 
     def abort_all(self) -> None:
-        """Reset every connection; their ``on_end`` is called with `Cause.SHUTDOWN`."""
+        """Reset every connection; all have ended with `Cause.SHUTDOWN` when this returns."""
 
     def close(self) -> None:
         """Give up what the plane holds, once it carries no connection any more."""
 
 
-# Makes a plane on a reactor, which counts in a slot what it carries.  The last argument is how
-# long, in seconds, the rest of a failed connection may take to reach the side that did not fail.
-PlaneMaker = Callable[[Reactor, Slot, float], Plane]
+# Makes a plane on a reactor, which counts in a slot what it carries.
+PlaneMaker = Callable[[Reactor, Slot], Plane]
 
 
 def choose_plane(crypto: Backend) -> PlaneMaker:
@@ -78,4 +86,4 @@ def choose_plane(crypto: Backend) -> PlaneMaker:
             return native_plane.NativePlane
     from spiped.net.portable_plane import PortablePlane
 
-    return lambda reactor, slot, timeout: PortablePlane(reactor, crypto, slot, timeout)
+    return lambda reactor, slot: PortablePlane(reactor, crypto, slot)

@@ -1,13 +1,11 @@
 """Counters in memory that all processes of a daemon share.
 
 Every worker writes its own slot, and only that; slot 0 keeps what workers have counted that are
-gone.  What limits all workers together (``-n``) is decided under a lock that the system releases
-when its holder dies.
+gone.
 """
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 
@@ -44,21 +42,18 @@ class Counters:
     def reserve(self, slot: Slot, limit: int) -> int:
         """Count one more active connection in ``slot``, if fewer than ``limit`` (0: any) are.
 
-        Returns how many there are now, 0 if there is no room.
+        Returns how many there are now, 0 if there is no room.  Whoever counts itself before it
+        looks at the others needs no lock: two at once may both find that there is no room, and try
+        again later, but never may both find the last place.
         """
+        slot.add(Field.ACTIVE, 1)
         if limit == 0:
-            slot.add(Field.ACTIVE, 1)
             return slot[Field.ACTIVE]
-        # a lock by process: it ends with its holder, however that ends
-        fcntl.lockf(self._file, fcntl.LOCK_EX)
-        try:
-            active = self.total(Field.ACTIVE)
-            if active >= limit:
-                return 0
-            slot.add(Field.ACTIVE, 1)
-            return active + 1
-        finally:
-            fcntl.lockf(self._file, fcntl.LOCK_UN)
+        active = self.total(Field.ACTIVE)
+        if active > limit:
+            self.release(slot)
+            return 0
+        return active
 
     def release(self, slot: Slot) -> None:
         """A connection of this slot has ended."""

@@ -70,7 +70,7 @@ class Log:
     def __init__(self, name: str, verbose: bool = False) -> None:
         self.name = name
         self.sink: Sink = StderrSink()
-        self._verbose = verbose
+        self.verbose = verbose
         self._budget = float(BURST)
         self._budget_at = time.monotonic()
         self._suppressed = 0
@@ -83,11 +83,6 @@ class Log:
     def warn(self, message: str) -> None:
         """Something that the operator should know."""
         self.sink.write(f"{self.name}: {message}")
-
-    def debug(self, message: str) -> None:
-        """Something that an operator may want to know."""
-        if self._verbose:
-            self.warn(message)
 
     def warn_about_peer(self, message: str) -> None:
         """Something that a peer did: anybody can cause these, so there is a limit to their rate."""
