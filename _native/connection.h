@@ -74,6 +74,9 @@ struct plane_pipe {
 	uint8_t K[32];
 };
 
+/* The data of events that are not of a connection; no connection has these addresses. */
+enum { TAG_CONTROL = 0, TAG_LISTENER = 2, TAG_NUDGE = 4 };
+
 /* What there is a timer for. */
 enum { TIMER_LISTENER, TIMER_ATTEMPT, TIMER_HANDSHAKE };
 
@@ -105,6 +108,7 @@ struct connection {
 /* A listening socket, and what is to be thought of before the next connection is accepted. */
 struct service {
 	int listener;			/* -1: there is none */
+	int nudge;			/* an eventfd by which one plane leaves the next to the others, or -1 */
 	struct plane_pipe *pipe;
 	const uint64_t *active;		/* of all planes */
 	size_t stride;
@@ -115,6 +119,7 @@ struct service {
 	unsigned leftover : 1;		/* then take one, although we have more than our share */
 	unsigned at_limit : 1;		/* then end the pause when a connection ends */
 	unsigned acceptable : 1;	/* there may be somebody */
+	unsigned tell_clean : 1;
 	int wanted;			/* enum plane_wanted, to be told */
 	int error;			/* of PLANE_CANNOT_ACCEPT */
 };
@@ -176,6 +181,9 @@ uint64_t now_ms(void);
 /* plane.c: so many milliseconds from now; UINT64_MAX is never. */
 uint64_t due_in(uint64_t ms);
 
+/* accept.c: another plane has left somebody to us. */
+void accept_nudged(struct plane *plane);
+
 /* accept.c: accept those who have come. */
 void accept_some(struct plane *plane);
 
@@ -202,9 +210,6 @@ void negotiate_begin(struct plane *plane, struct connection *connection);
 
 /* negotiate.c: go on with a handshake as far as that is possible now. */
 void negotiate(struct plane *plane, struct connection *connection);
-
-/* negotiate.c: do the computation for which a connection waits, and go on. */
-void negotiate_compute(struct plane *plane, struct connection *connection);
 
 /* relay.c: move a batch in each direction, and see what has become of the connection. */
 void relay_serve(struct plane *plane, struct connection *connection);

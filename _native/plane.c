@@ -25,10 +25,6 @@
 
 #define EVENTS_PER_TURN 256
 
-/* Events that are not of a connection; no connection has these addresses. */
-#define TAG_CONTROL 0
-#define TAG_LISTENER 2			/* accept.c watches it */
-
 /* How often we look whether a peer has acknowledged the rest; there is no event for it. */
 #define DRAIN_POLL_MS 10
 
@@ -230,6 +226,18 @@ release(struct plane *plane, struct connection *connection)
 	timer_clear(&plane->timers, &connection->handshake_timer);
 }
 
+/* Forget a connection that has ended. */
+static void
+forget(struct plane *plane, struct connection *connection)
+{
+	targets_release(connection->targets);
+	list_remove(&connection->link);
+	free(connection);
+	plane->connections--;
+	plane_count(plane, PLANE_ACTIVE, (uint64_t)-1);
+	accept_has_room(plane);
+}
+
 void
 connection_end(struct plane *plane, struct connection *connection)
 {
@@ -276,6 +284,25 @@ plane_abort_all(struct plane *plane)
 	}
 }
 
+/* Forget those of whose end nobody wants to hear. */
+static void
+forget_untold(struct plane *plane)
+{
+	struct link *link, *next;
+
+	if (plane->service.tell_clean)
+		return;
+	for (link = plane->ended.next; link != &plane->ended; link = next) {
+		struct connection *connection = (struct connection *)link;
+
+		next = link->next;
+		if (connection->cause == PLANE_CLEAN && connection->id == 0) {
+			plane_count(plane, PLANE_ENDED_CLEAN, 1);
+			forget(plane, connection);
+		}
+	}
+}
+
 /* Take the oldest ending, and forget the connection with it. */
 static void
 take_ending(struct plane *plane, struct plane_ending *ending)
@@ -294,12 +321,7 @@ take_ending(struct plane *plane, struct plane_ending *ending)
 	if ((ending->cause == PLANE_UNREACHED || ending->cause == PLANE_UNANSWERED) &&
 	    connection->attempt < connection->targets->count)
 		ending->target = connection->targets->address[connection->attempt];
-	targets_release(connection->targets);
-	list_remove(&connection->link);
-	free(connection);
-	plane->connections--;
-	plane_count(plane, PLANE_ACTIVE, (uint64_t)-1);
-	accept_has_room(plane);
+	forget(plane, connection);
 }
 
 /* Events. */
@@ -352,6 +374,14 @@ serve(struct plane *plane, struct connection *connection)
 		connection_fail(plane, connection, PLANE_LOST, error);
 }
 
+/* Do the exponentiation for which a handshake waits, and go on. */
+static void
+compute(struct plane *plane, struct connection *connection)
+{
+	handshake_compute(connection->handshake);
+	serve(plane, connection);
+}
+
 /* What is due has come. */
 static void
 run_timers(struct plane *plane)
@@ -391,6 +421,8 @@ turn(struct plane *plane, int wait_ms)
 			wanted |= PLANE_CONTROL;
 		else if (tagged == TAG_LISTENER)
 			plane->service.acceptable = 1;
+		else if (tagged == TAG_NUDGE)
+			accept_nudged(plane);
 		else
 			take_event(plane, (struct connection *)(tagged & ~(uintptr_t)1),
 			    (int)(tagged & 1), events[i].events);
@@ -402,10 +434,11 @@ turn(struct plane *plane, int wait_ms)
 	if (!list_empty(&plane->bulk))
 		serve(plane, list_first(&plane->bulk));
 	if (!list_empty(&plane->computing))
-		negotiate_compute(plane, list_first(&plane->computing));
+		compute(plane, list_first(&plane->computing));
 	if (!list_empty(&plane->draining))
 		relay_drain_all(plane);
 	run_timers(plane);
+	forget_untold(plane);
 	wanted |= plane->service.wanted;
 	plane->service.wanted = 0;
 	return wanted;

@@ -59,11 +59,12 @@ enum plane_wanted {
 
 /* What a plane counts, in an array that others may read. */
 enum plane_counter {
-	PLANE_ACTIVE,			/* connections now, until their end is reported */
+	PLANE_ACTIVE,			/* connections now, until their end is reported, if it is */
 	PLANE_ACCEPTED,
 	PLANE_ESTABLISHED,
 	PLANE_SEALED,			/* payload bytes from plain to crypt */
-	PLANE_OPENED			/* payload bytes from crypt to plain */
+	PLANE_OPENED,			/* payload bytes from crypt to plain */
+	PLANE_ENDED_CLEAN = 8		/* of those that are not reported */
 };
 
 #define PLANE_ADDRESS_MAX 112
@@ -131,10 +132,12 @@ void plane_free(struct plane *plane);
  * there have been are at active[0], active[stride], ..., active[(slots - 1) * stride],
  * the own ones among them: together they have at most `limit` connections (0: as many
  * as come), and of a plane that has a quarter more than the average, and one, the
- * next one is left to the others for a moment.  Returns 0 or an errno value.
+ * next one is left to the others for a moment; nudge is an eventfd by which they are
+ * told, or -1.  Those that end in a clean way are only counted, unless tell_clean is
+ * set or plane_stop_serving() has been called.  Returns 0 or an errno value.
  */
-int plane_serve(struct plane *plane, int listener, struct plane_pipe *pipe, uint64_t *active,
-    size_t stride, size_t slots, uint64_t workers, uint64_t limit);
+int plane_serve(struct plane *plane, int listener, int nudge, struct plane_pipe *pipe,
+    uint64_t *active, size_t stride, size_t slots, uint64_t workers, uint64_t limit, int tell_clean);
 
 /* Accept no more. */
 void plane_stop_serving(struct plane *plane);

@@ -233,6 +233,8 @@ finish_flow(struct connection *connection, int side)
 	if (flow->state != FLOW_ENDING || flow->unsent != NULL)
 		return;
 	flow->state = FLOW_ENDED;
+	if (connection->flow[!side].state == FLOW_ENDED)
+		return;			/* closing the sockets, which is next, says the same */
 	/* If the peer was faster and is gone, its reset is noticed on its own. */
 	if (shutdown(connection->endpoint[!side].fd, SHUT_WR) != 0 && errno != ENOTCONN &&
 	    errno != ECONNRESET && errno != EPIPE)
