@@ -19,6 +19,9 @@
 #define BATCH_PLAIN (BATCH_PACKETS * MESSAGE_MAX)
 #define BATCH_CRYPT (BATCH_PACKETS * PACKET_BYTES)
 
+/* Whoever moves more than this at once is served one at a time, behind those who do not. */
+#define LIGHT_BYTES 16384
+
 /* The two sockets of a connection, and the flow that reads from each. */
 enum { PLAIN, CRYPT };
 
@@ -32,7 +35,7 @@ struct endpoint {
 	unsigned connecting : 1;	/* to the target, which has not answered yet */
 	unsigned local : 1;		/* a UNIX socket */
 	unsigned ragged : 1;		/* a short read does not mean that it is empty */
-	unsigned bulky : 1;		/* the last read filled a batch */
+	unsigned bulky : 1;		/* the last read gave more than LIGHT_BYTES */
 };
 
 enum flow_state {
@@ -133,7 +136,7 @@ struct plane {
 	struct link idle;		/* waiting for events */
 	struct link ready;		/* have events, and little to move as far as we know */
 	struct link computing;		/* their handshake is due for an exponentiation */
-	struct link bulk;		/* filled their last batch, or have to be asked again */
+	struct link bulk;		/* have much to move, or have to be asked again */
 	struct link draining;		/* failed, delivering what was received before */
 	struct link ended;		/* closed, to be reported */
 	uint8_t received[BATCH_CRYPT];	/* what recv() gives */

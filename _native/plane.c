@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <netinet/in.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -330,6 +331,7 @@ static void
 take_event(struct plane *plane, struct connection *connection, int side, uint32_t events)
 {
 	struct endpoint *endpoint = &connection->endpoint[side];
+	int bulky;
 
 	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI))
 		endpoint->readable = 1;
@@ -343,9 +345,11 @@ take_event(struct plane *plane, struct connection *connection, int side, uint32_
 		endpoint->failed = 1;
 	if (events & EPOLLPRI)		/* urgent data cuts reads short */
 		endpoint->ragged = 1;
+	bulky = connection->endpoint[PLAIN].bulky || connection->endpoint[CRYPT].bulky;
+	if (connection->list == &plane->idle)
+		connection_move(connection, bulky ? &plane->bulk : &plane->ready);
 	/* Whoever is asked again only to be sure need not wait among the bulky for that. */
-	if (connection->list == &plane->idle || (connection->list == &plane->bulk &&
-	    !connection->endpoint[PLAIN].bulky && !connection->endpoint[CRYPT].bulky))
+	else if (connection->list == &plane->bulk && !bulky)
 		connection_move(connection, &plane->ready);
 }
 
@@ -431,8 +435,12 @@ turn(struct plane *plane, int wait_ms)
 		accept_some(plane);
 	while (!list_empty(&plane->ready))
 		serve(plane, list_first(&plane->ready));
-	if (!list_empty(&plane->bulk))
+	if (!list_empty(&plane->bulk)) {
 		serve(plane, list_first(&plane->bulk));
+		/* Whoever is woken for a small message should not have to wait for a tick of
+		 * the system's clock until it is our time that is up. */
+		sched_yield();
+	}
 	if (!list_empty(&plane->computing))
 		compute(plane, list_first(&plane->computing));
 	if (!list_empty(&plane->draining))

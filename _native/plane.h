@@ -11,10 +11,11 @@
  * side (-d) it is the crypt one: shake hands, connect as soon as the peer has
  * proved that it holds the key, relay when both are done.
  *
- * Turns.  Per turn, whatever has become ready is served; then one of the flows
- * that filled a batch last time, and one exponentiation.  So neither a bulk
- * transfer nor a burst of handshakes delays a small message by more than a
- * batch and an exponentiation, and no number of small ones can starve them.
+ * Turns.  Per turn, one connection is accepted and whatever has become ready is
+ * served; then one of the flows that had much to move last time, and one
+ * exponentiation.  So neither a bulk transfer nor a burst of handshakes delays a
+ * small message by more than a batch and an exponentiation, and no number of
+ * small ones can starve them.
  *
  * Ends.  The end of one direction is passed on (shutdown) and the other goes
  * on; when both have ended, the sockets are closed in an orderly way.  When a
