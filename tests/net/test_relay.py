@@ -491,11 +491,8 @@ def test_what_ended_well_before_a_reset_still_arrives(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("how", ["reset", "bad packet"])
-def test_a_survivor_that_never_reads_is_reset_after_a_while(
-    new_rig: Callable[..., Rig], how: str
-) -> None:
-    rig = new_rig(drain_timeout=0.2)
-    half = rig.half(buffers=SMALL)
+def test_a_survivor_that_never_reads_is_reset_after_a_while(rig: Rig, how: str) -> None:
+    half = rig.half(buffers=SMALL, timeout=0.5)
     half.plain.reading = False
     half.write(data_of(MEBIBYTE if how == "reset" else STUCK))
     rig.rest()
