@@ -91,6 +91,16 @@ class Network:
         self._stack.callback(target.close)
         return target
 
+    def pair(self, transport: str) -> tuple[socket.socket, socket.socket]:
+        """Two connected sockets, the second accepted: the names of the two are unique."""
+        target = self.target(transport)
+        near = socket.socket(target.sock.family)
+        near.connect(target.address.sockaddr)
+        accepted = target.take()
+        assert accepted is not None
+        target.close()
+        return near, accepted
+
     def path(self) -> str:
         """The name of a file that is not there."""
         if self._directory is None:
@@ -134,7 +144,7 @@ def limit_buffers(sock: socket.socket, buffers: int) -> None:
 def opposite_end(sock: socket.socket) -> socket.socket:
     """Another handle of the socket of this process that is connected with ``sock``.
 
-    Only for what the plane has connected to a `Target`: then the names of the two are unique.
+    The names of the two have to be unique: one is connected to a `Target` that accepted the other.
     """
     wanted = (sock.getpeername(), sock.getsockname())
     for fd in filter(_is_socket, map(int, os.listdir("/dev/fd"))):

@@ -285,7 +285,12 @@ class Rig:
         assert outcome.ending is None, "told from within"
         return outcome
 
-    def take(self, target: Target, buffers: int = 0) -> socket.socket:
+    def take(
+        self,
+        target: Target,
+        buffers: int = 0,
+        step: Callable[[], object] | None = None,
+    ) -> socket.socket:
         """Wait for the plane to come to a target; nobody else will be accepted there.
 
         ``buffers``: limits what the plane's own socket may hold, too.
@@ -298,7 +303,7 @@ class Rig:
                 taken.append(sock)
             return bool(taken)
 
-        self.until(came, self.turn)
+        self.until(came, step or self.turn)
         target.close()
         if buffers:
             with opposite_end(taken[0]) as planes:
@@ -307,7 +312,7 @@ class Rig:
 
     def accept(self, target: Target) -> Peer:
         """Be the peer at a target of the plane's, once it comes."""
-        return self.peer(self.take(target))
+        return self.peer(self.take(target, step=self.pump))
 
     def shake_hands(self, role: Role, sock: socket.socket) -> SessionKeys:
         """Be the peer of a handshake, in this role."""

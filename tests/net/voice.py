@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from spiped.constants import PACKET_BYTES
 from spiped.crypto import Backend
+from spiped.net.address import SocketAddress
 from spiped.proto.handshake import HELLO_BYTES, ONE, Role
 from spiped.proto.keys import SessionKeys, handshake_keys, session_keys
 from spiped.proto.packets import Opener, Sealer
 from tests.net.network import Target
-from tests.net.rig import PAIRS, K, Outcome, Peer, Rig
+from tests.net.rig import K, Outcome, Peer, Rig
 
 NONCE = b"\xa5" * 32
 HANDSHAKE_BYTES = len(NONCE) + HELLO_BYTES
@@ -55,6 +57,15 @@ class Voice:
         return Opener(self._crypto, *theirs).open(self.peer.received[HANDSHAKE_BYTES:])
 
 
+def converse(rig: Rig, plain: Peer, voice: Voice) -> None:
+    """Exchange data in both directions, once the hello has been said."""
+    voice.peer.write(voice.seal(b"from afar"))
+    rig.until(lambda: plain.received == b"from afar")
+    plain.write(b"from here")
+    rig.until(lambda: len(voice.peer.received) == HANDSHAKE_BYTES + PACKET_BYTES)
+    assert voice.opened() == b"from here"
+
+
 class Talk(Voice):
     """The peer of a handshake of the rig's plane, and the plain side of that connection."""
 
@@ -96,17 +107,18 @@ def begin(
     transport: str = "unix",
     plain: str = "unix",
     target: Target | None = None,
+    address: SocketAddress | None = None,
     **options: Any,
 ) -> Talk:
     """Begin a handshake, and wait for the plane's nonce.
 
-    ``transport`` is that of the encrypted side; ``target``: what S is to connect to, in place of a
-    target that answers.
+    ``transport`` is that of the encrypted side; ``target`` or ``address``: what S is to connect to,
+    in place of a target that answers.
     """
     inner, outer = (plain, transport) if role is Role.C else (transport, plain)
-    near, accepted = PAIRS[inner]()
+    near, accepted = rig.network.pair(inner)
     target = target or rig.network.target(outer)
-    outcome = rig.carry(role, accepted, target.address, **options)
+    outcome = rig.carry(role, accepted, address or target.address, **options)
     peer = rig.peer(near)
     if role is Role.C:
         talk = Talk(rig, role, rig.accept(target), outcome, peer, target)
