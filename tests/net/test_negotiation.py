@@ -268,19 +268,6 @@ def test_a_target_that_refuses_ends_a_handshake_that_goes_on(rig: Rig) -> None:
     rig.until(lambda: talk.peer.ending)
 
 
-def test_a_target_that_is_reset_while_the_handshake_goes_on_is_noticed_at_once(rig: Rig) -> None:
-    talk = begin(rig, Role.S, plain="tcp")
-    with held_up(talk):
-        talk.peer.write(talk.hello())
-        plain = talk.plain()
-        rig.rest()
-        assert talk.outcome.ending is None
-        plain.reset()
-        rig.until(lambda: talk.outcome.ending)
-    assert talk.outcome.ending == (Cause.RESET, f"target: {LOST}", 0, 0)
-    rig.until(lambda: talk.peer.ending)
-
-
 def test_targets_that_refuse_while_exponentiations_are_due(rig: Rig) -> None:
     address = rig.network.refusing()
     talks = [begin(rig, Role.S, "tcp", address=address, weak=False) for _ in range(20)]
