@@ -2,15 +2,17 @@
 #define CONNECTION_H
 
 /*
- * What the files of the data plane (plane.c, negotiate.c, relay.c) share:
- * connections, and the lists in which they wait for their turn.
+ * What the files of the data plane (plane.c, accept.c, connect.c, negotiate.c,
+ * relay.c) share: connections, and the lists in which they wait for their turn.
  */
 
+#include <netinet/in.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "packet.h"
 #include "plane.h"
+#include "timers.h"
 
 /* Packets in a batch: larger ones gain nothing measurable (DESIGN.md, "Measured"). */
 #define BATCH_PACKETS 128
@@ -27,6 +29,7 @@ struct endpoint {
 	unsigned closing : 1;		/* the peer has sent its FIN: read on until it is reached */
 	unsigned gone : 1;		/* a UNIX peer has closed: it will never read again */
 	unsigned failed : 1;		/* an error may be pending */
+	unsigned connecting : 1;	/* to the target, which has not answered yet */
 	unsigned local : 1;		/* a UNIX socket */
 	unsigned ragged : 1;		/* a short read does not mean that it is empty */
 	unsigned bulky : 1;		/* the last read filled a batch */
@@ -53,50 +56,149 @@ struct link {
 	struct link *previous;
 };
 
+/* Where a pipe leads, for as long as somebody is going through the list. */
+struct targets {
+	size_t users;
+	size_t count;
+	struct plane_address address[];
+};
+
+struct plane_pipe {
+	enum role role;
+	int weak;
+	int require_pfs;
+	int keepalive;
+	uint64_t timeout_ms;
+	struct plane_address bind;
+	struct targets *targets;
+	uint8_t K[32];
+};
+
+/* What there is a timer for. */
+enum { TIMER_LISTENER, TIMER_ATTEMPT, TIMER_HANDSHAKE };
+
 struct connection {
 	struct link link;		/* first, so that a link is its connection */
 	struct link *list;		/* the one of the plane's lists that it is in */
-	struct connection *next_news;	/* among those of which there is news */
 	uint64_t id;
+	const struct plane_pipe *pipe;
 	struct endpoint endpoint[2];
+	struct targets *targets;	/* while the target is being reached, else NULL */
+	uint32_t attempt;		/* which of them is being tried */
+	struct timer attempt_timer;	/* until it is the next one's turn */
+	uint64_t reach_by_ms;		/* one of them, at the latest */
 	struct handshake *handshake;	/* while it lasts, else NULL */
+	struct timer handshake_timer;
 	struct flow flow[2];		/* flow[PLAIN] seals, flow[CRYPT] opens */
-	int news;			/* not reported yet */
+	unsigned keyed : 1;		/* the handshake is complete: the flows have their keys */
+	unsigned relaying : 1;
 	int lost;			/* the endpoint that failed, or -1 */
 	int cause;
 	int error;
 	uint64_t deadline_ms;		/* of draining, once that has begun */
+	struct sockaddr_in6 peer;	/* or a shorter one */
+	uint32_t peer_length;
 	uint32_t partial_length;	/* of an incomplete packet from crypt */
 	uint8_t partial[PACKET_BYTES];
 };
 
+/* A listening socket, and what is to be thought of before the next connection is accepted. */
+struct service {
+	int listener;			/* -1: there is none */
+	struct plane_pipe *pipe;
+	const uint64_t *active;		/* of all planes */
+	size_t stride;
+	size_t slots;
+	uint64_t workers;
+	uint64_t limit;
+	struct timer pause;		/* set while nothing is accepted */
+	unsigned leftover : 1;		/* then take one, although we have more than our share */
+	unsigned at_limit : 1;		/* then end the pause when a connection ends */
+	unsigned acceptable : 1;	/* there may be somebody */
+	int wanted;			/* enum plane_wanted, to be told */
+	int error;			/* of PLANE_CANNOT_ACCEPT */
+};
+
 struct plane {
 	int epoll;
-	uint64_t drain_ms;
-	uint64_t *total[2];		/* payload bytes by flow */
-	struct link idle;		/* waiting for events, or for the caller */
+	uint64_t *counters;		/* enum plane_counter */
+	size_t connections;
+	struct service service;
+	struct timers timers;
+	struct link idle;		/* waiting for events */
 	struct link ready;		/* have events, and little to move as far as we know */
 	struct link computing;		/* their handshake is due for an exponentiation */
 	struct link bulk;		/* filled their last batch, or have to be asked again */
 	struct link draining;		/* failed, delivering what was received before */
 	struct link ended;		/* closed, to be reported */
-	struct connection *first_news;
-	struct connection *last_news;
 	uint8_t received[BATCH_CRYPT];	/* what recv() gives */
 	uint8_t transformed[BATCH_CRYPT];	/* what send() gets */
 };
 
+/* The side that is accepted, and the one that is connected to the target. */
+static inline int
+accepted_side(const struct connection *connection)
+{
+	return connection->pipe->role == ROLE_C ? PLAIN : CRYPT;
+}
+
+/* plane.c: count, where others can see it. */
+void plane_count(struct plane *plane, enum plane_counter counter, uint64_t change);
+
+/*
+ * plane.c: begin a connection from an accepted socket, and take that over.  Returns
+ * 0; or an errno value, and then the socket is still the caller's.  peer may be NULL.
+ */
+int connection_begin(struct plane *plane, uint64_t id, int accepted, struct plane_pipe *pipe,
+    const struct sockaddr_storage *peer, size_t peer_length);
+
 /* plane.c: put a connection into another list. */
 void connection_move(struct connection *connection, struct link *list);
-
-/* plane.c: tell the caller something about a connection. */
-void connection_report(struct plane *plane, struct connection *connection, int news);
 
 /* plane.c: close the sockets, erase the secrets, and report the end, for the cause that is set. */
 void connection_end(struct plane *plane, struct connection *connection);
 
+/* plane.c: the same, for this cause and this error number. */
+void connection_fail(struct plane *plane, struct connection *connection, int cause, int error);
+
+/* plane.c: is it over? */
+int connection_has_ended(const struct plane *plane, const struct connection *connection);
+
+/* plane.c: relay, if both sides are there. */
+void connection_establish(struct plane *plane, struct connection *connection);
+
+/* plane.c: take over a socket.  Returns 0 or an errno value. */
+int endpoint_open(struct plane *plane, struct connection *connection, int side, int fd, int domain);
+
 /* plane.c: the monotonic clock. */
 uint64_t now_ms(void);
+
+/* plane.c: so many milliseconds from now; UINT64_MAX is never. */
+uint64_t due_in(uint64_t ms);
+
+/* accept.c: accept those who have come. */
+void accept_some(struct plane *plane);
+
+/* accept.c: the pause is over. */
+void accept_again(struct plane *plane);
+
+/* accept.c: a connection has ended, so that there may be room for another. */
+void accept_has_room(struct plane *plane);
+
+/* connect.c: begin to reach the target. */
+void connect_begin(struct plane *plane, struct connection *connection);
+
+/* connect.c: there are events of the socket that is being connected. */
+void connect_go_on(struct plane *plane, struct connection *connection);
+
+/* connect.c: the time of an attempt, or the pause before it, is over. */
+void connect_timed_out(struct plane *plane, struct connection *connection);
+
+/* connect.c: let go of the list of targets. */
+void targets_release(struct targets *targets);
+
+/* negotiate.c: begin a handshake on the crypt socket. */
+void negotiate_begin(struct plane *plane, struct connection *connection);
 
 /* negotiate.c: go on with a handshake as far as that is possible now. */
 void negotiate(struct plane *plane, struct connection *connection);

@@ -12,13 +12,39 @@
 
 #include "connection.h"
 #include "handshake.h"
+#include "secret.h"
+#include "wipe.h"
 
-static void
-fail(struct plane *plane, struct connection *connection, int cause, int error)
+/* Draw the secrets of a handshake and begin it.  Returns 0 or an errno value. */
+static int
+draw_and_init(struct handshake *handshake, const struct plane_pipe *pipe)
 {
-	connection->cause = cause;
-	connection->error = error;
-	connection_end(plane, connection);
+	uint8_t nonce[NONCE_BYTES], x[GROUP14_SECRET_BYTES];
+	int error = random_fill(nonce, sizeof(nonce));
+
+	if (error == 0 && !pipe->weak)
+		error = random_fill(x, sizeof(x));
+	if (error == 0)
+		handshake_init(handshake, pipe->role, pipe->K, nonce, pipe->weak ? NULL : x,
+		    pipe->require_pfs);
+	wipe(x, sizeof(x));
+	return error;
+}
+
+void
+negotiate_begin(struct plane *plane, struct connection *connection)
+{
+	struct handshake *handshake = malloc(sizeof(*handshake));
+	int error = handshake == NULL ? ENOMEM : draw_and_init(handshake, connection->pipe);
+
+	if (error != 0) {
+		free(handshake);
+		connection_fail(plane, connection, PLANE_LOST, error);
+		return;
+	}
+	connection->handshake = handshake;
+	timer_set(&plane->timers, &connection->handshake_timer, due_in(connection->pipe->timeout_ms));
+	connection_move(connection, &plane->ready);	/* there is a nonce to be sent */
 }
 
 /* Send what there is to send.  Returns 0 if the connection has ended over it. */
@@ -36,7 +62,7 @@ send_out(struct plane *plane, struct connection *connection)
 		if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 			break;
 		if (sent < 0) {
-			fail(plane, connection, PLANE_LOST, errno);
+			connection_fail(plane, connection, PLANE_LOST, errno);
 			return 0;
 		}
 		handshake->out_length -= (size_t)sent;
@@ -69,17 +95,18 @@ receive_in(struct plane *plane, struct connection *connection)
 		return 0;
 	}
 	if (got <= 0) {
-		fail(plane, connection, got == 0 ? PLANE_CLOSED : PLANE_LOST, got == 0 ? 0 : errno);
+		connection_fail(plane, connection, got == 0 ? PLANE_CLOSED : PLANE_LOST, got == 0 ? 0 : errno);
 		return 0;
 	}
 	status = handshake_receive(handshake, data, (size_t)got);
 	if (status != HANDSHAKE_OK) {
-		fail(plane, connection, causes[-status], 0);
+		connection_fail(plane, connection, causes[-status], 0);
 		return 0;
 	}
-	if (!was_authentic && handshake_peer_is_authentic(handshake))
-		connection_report(plane, connection, PLANE_AUTHENTIC);
-	return 1;
+	if (!was_authentic && handshake_peer_is_authentic(handshake) &&
+	    connection->endpoint[PLAIN].fd < 0)
+		connect_begin(plane, connection);
+	return !connection_has_ended(plane, connection);
 }
 
 /* The handshake is complete: keep what it was for. */
@@ -95,7 +122,9 @@ complete(struct plane *plane, struct connection *connection)
 	handshake_wipe(handshake);
 	free(handshake);
 	connection->handshake = NULL;
-	connection_report(plane, connection, PLANE_READY);
+	connection->keyed = 1;
+	timer_clear(&plane->timers, &connection->handshake_timer);
+	connection_establish(plane, connection);
 }
 
 void
@@ -106,32 +135,25 @@ negotiate(struct plane *plane, struct connection *connection)
 	int error = endpoint_take_error(crypt);
 
 	if (error != 0) {
-		fail(plane, connection, PLANE_LOST, error);
+		connection_fail(plane, connection, PLANE_LOST, error);
 		return;
 	}
-	for (;;) {
-		if (!send_out(plane, connection))
-			return;
+	connection_move(connection, &plane->idle);
+	while (send_out(plane, connection)) {
 		if (handshake_is_computing(handshake) && !handshake->weak) {
 			connection_move(connection, &plane->computing);
 			return;
 		}
 		if (handshake_is_computing(handshake)) {	/* weak: there is nothing to it */
 			handshake_compute(handshake);
-			continue;
-		}
-		if (handshake->step == STEP_DONE) {
+		} else if (handshake->step == STEP_DONE) {
 			if (handshake->out_length == 0)
 				complete(plane, connection);
-			break;
+			return;
+		} else if (!crypt->readable || !receive_in(plane, connection)) {
+			return;
 		}
-		if (!crypt->readable)
-			break;
-		if (!receive_in(plane, connection))
-			break;
 	}
-	if (connection->list != &plane->ended)
-		connection_move(connection, &plane->idle);
 }
 
 void

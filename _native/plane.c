@@ -1,6 +1,7 @@
 /*
  * The data plane on epoll: its lists, events and turns, and the beginning and
- * end of connections.  What happens in between is in negotiate.c and relay.c.
+ * end of connections.  What happens in between is in connect.c, negotiate.c and
+ * relay.c.
  */
 #include "plane.h"
 
@@ -9,22 +10,24 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <netinet/in.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "connection.h"
-#include "secret.h"
 #include "wipe.h"
 
 #define EVENTS_PER_TURN 256
 
 /* Events that are not of a connection; no connection has these addresses. */
 #define TAG_CONTROL 0
-#define TAG_LISTENER 2
+#define TAG_LISTENER 2			/* accept.c watches it */
 
 /* How often we look whether a peer has acknowledged the rest; there is no event for it. */
 #define DRAIN_POLL_MS 10
@@ -83,26 +86,36 @@ now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+uint64_t
+due_in(uint64_t ms)
+{
+	return ms == UINT64_MAX ? ms : now_ms() + ms;
+}
+
+void
+plane_count(struct plane *plane, enum plane_counter counter, uint64_t change)
+{
+	__atomic_fetch_add(&plane->counters[counter], change, __ATOMIC_SEQ_CST);
+}
+
 /* Endpoints. */
 
-/* Take over a socket.  Returns 0 or an errno value. */
-static int
-endpoint_open(struct plane *plane, struct connection *connection, int side, int fd)
+int
+endpoint_open(struct plane *plane, struct connection *connection, int side, int fd, int domain)
 {
-	struct endpoint *endpoint = &connection->endpoint[side];
 	struct epoll_event event = {
 		.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET,
 		.data.u64 = (uintptr_t)connection | (unsigned)side,
 	};
-	socklen_t size = sizeof(int);
-	int domain = 0;
 
 	if (epoll_ctl(plane->epoll, EPOLL_CTL_ADD, fd, &event) != 0)
 		return errno;
-	getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size);
 	/* A message with descriptors attached ends a read from a UNIX socket early. */
-	endpoint->local = endpoint->ragged = domain == AF_UNIX;
-	endpoint->fd = fd;
+	connection->endpoint[side] = (struct endpoint){
+		.fd = fd,
+		.local = domain == AF_UNIX,
+		.ragged = domain == AF_UNIX,
+	};
 	return 0;
 }
 
@@ -130,85 +143,72 @@ endpoint_close(struct endpoint *endpoint)
 
 /* Beginning and end of connections. */
 
-/* Draw the secrets of a handshake and begin it.  Returns 0 or an errno value. */
+/* The family of an accepted socket, of whose peer we may know the address. */
 static int
-handshake_begin(struct handshake *handshake, enum role role, const uint8_t K[32], int weak,
-    int require_pfs)
+domain_of(int fd, const struct sockaddr_storage *peer, size_t peer_length)
 {
-	uint8_t nonce[NONCE_BYTES], x[GROUP14_SECRET_BYTES];
-	int error = random_fill(nonce, sizeof(nonce));
+	socklen_t size = sizeof(int);
+	int domain = 0;
 
-	if (error == 0 && !weak)
-		error = random_fill(x, sizeof(x));
-	if (error == 0)
-		handshake_init(handshake, role, K, nonce, weak ? NULL : x, require_pfs);
-	wipe(x, sizeof(x));
-	return error;
-}
-
-struct connection *
-plane_negotiate(struct plane *plane, uint64_t id, int crypt, enum role role,
-    const uint8_t K[32], int weak, int require_pfs)
-{
-	struct connection *connection = calloc(1, sizeof(*connection));
-	struct handshake *handshake = malloc(sizeof(*handshake));
-	int error = ENOMEM;
-
-	if (connection != NULL && handshake != NULL)
-		error = handshake_begin(handshake, role, K, weak, require_pfs);
-	if (error == 0)
-		error = endpoint_open(plane, connection, CRYPT, crypt);
-	if (error != 0) {
-		if (handshake != NULL)
-			handshake_wipe(handshake);
-		free(handshake);
-		free(connection);
-		errno = error;
-		return NULL;
-	}
-	connection->id = id;
-	connection->handshake = handshake;
-	connection->lost = -1;
-	connection->endpoint[PLAIN].fd = -1;
-	connection->list = &plane->ready;	/* there is a nonce to be sent */
-	list_append(connection->list, &connection->link);
-	return connection;
+	if (peer_length >= sizeof(peer->ss_family))
+		return peer->ss_family;
+	getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size);
+	return domain;
 }
 
 int
-plane_relay(struct plane *plane, struct connection *connection, int plain)
+connection_begin(struct plane *plane, uint64_t id, int accepted, struct plane_pipe *pipe,
+    const struct sockaddr_storage *peer, size_t peer_length)
 {
+	struct connection *connection = calloc(1, sizeof(*connection));
 	int error;
 
-	if (connection->list == &plane->ended) {
-		close(plain);
-		return 0;
+	if (connection == NULL)
+		return ENOMEM;
+	connection->id = id;
+	connection->pipe = pipe;
+	connection->endpoint[PLAIN].fd = connection->endpoint[CRYPT].fd = -1;
+	connection->lost = -1;
+	connection->attempt_timer.kind = TIMER_ATTEMPT;
+	connection->handshake_timer.kind = TIMER_HANDSHAKE;
+	if (peer_length <= sizeof(connection->peer)) {	/* of UNIX sockets, the path is nobody */
+		memcpy(&connection->peer, peer, peer_length);
+		connection->peer_length = (uint32_t)peer_length;
 	}
-	error = endpoint_open(plane, connection, PLAIN, plain);
-	if (error == 0)			/* what has arrived meanwhile raises no event any more */
-		connection_move(connection, &plane->ready);
-	return error;
+	/* two for each connection, one for the listening socket */
+	error = timers_reserve(&plane->timers, 2 * (plane->connections + 1) + 1);
+	if (error == 0)
+		error = endpoint_open(plane, connection, accepted_side(connection), accepted,
+		    domain_of(accepted, peer, peer_length));
+	if (error != 0) {
+		free(connection);
+		return error;
+	}
+	plane->connections++;
+	connection->list = &plane->idle;
+	list_append(connection->list, &connection->link);
+	if (pipe->role == ROLE_C)
+		connect_begin(plane, connection);
+	else
+		negotiate_begin(plane, connection);
+	return 0;
 }
 
-/* Take a connection out of those of which there is news. */
-static void
-forget_news(struct plane *plane, struct connection *connection)
+void
+connection_establish(struct plane *plane, struct connection *connection)
 {
-	struct connection *previous = NULL;
+	struct endpoint *plain = &connection->endpoint[PLAIN];
 
-	for (struct connection *c = plane->first_news; c != connection; c = c->next_news)
-		previous = c;
-	if (previous != NULL)
-		previous->next_news = connection->next_news;
-	else
-		plane->first_news = connection->next_news;
-	if (plane->last_news == connection)
-		plane->last_news = previous;
+	if (!connection->keyed || plain->fd < 0 || plain->connecting)
+		return;
+	connection->relaying = 1;
+	plane_count(plane, PLANE_ESTABLISHED, 1);
+	connection_move(connection, &plane->ready);
 }
 
 /* Close the sockets and erase the secrets. */
 static void
-release(struct connection *connection)
+release(struct plane *plane, struct connection *connection)
 {
 	static const struct linger graceful = { .l_onoff = 0, .l_linger = 0 };
 
@@ -226,26 +226,41 @@ release(struct connection *connection)
 		handshake_wipe(connection->handshake);
 	free(connection->handshake);
 	connection->handshake = NULL;
+	timer_clear(&plane->timers, &connection->attempt_timer);
+	timer_clear(&plane->timers, &connection->handshake_timer);
 }
 
 void
 connection_end(struct plane *plane, struct connection *connection)
 {
-	release(connection);
+	release(plane, connection);
 	connection_move(connection, &plane->ended);
-	connection_report(plane, connection, PLANE_ENDED);
 }
 
 void
-plane_cancel(struct plane *plane, struct connection *connection)
+connection_fail(struct plane *plane, struct connection *connection, int cause, int error)
 {
-	assert(connection->endpoint[PLAIN].fd < 0);
-	connection->cause = PLANE_ABORTED;
-	release(connection);
-	list_remove(&connection->link);
-	if (connection->news != 0)
-		forget_news(plane, connection);
-	free(connection);
+	connection->cause = cause;
+	connection->error = error;
+	connection_end(plane, connection);
+}
+
+int
+connection_has_ended(const struct plane *plane, const struct connection *connection)
+{
+	return connection->list == &plane->ended;
+}
+
+int
+plane_carry(struct plane *plane, uint64_t id, int accepted, struct plane_pipe *pipe)
+{
+	int error;
+
+	plane_count(plane, PLANE_ACTIVE, 1);
+	error = connection_begin(plane, id, accepted, pipe, NULL, 0);
+	if (error != 0)
+		plane_count(plane, PLANE_ACTIVE, (uint64_t)-1);
+	return error;
 }
 
 void
@@ -256,55 +271,35 @@ plane_abort_all(struct plane *plane)
 	};
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
-		while (!list_empty(lists[i])) {
-			struct connection *connection = list_first(lists[i]);
-
-			connection->cause = PLANE_ABORTED;
-			connection->error = 0;
-			connection_end(plane, connection);
-		}
+		while (!list_empty(lists[i]))
+			connection_fail(plane, list_first(lists[i]), PLANE_ABORTED, 0);
 	}
 }
 
-/* News. */
-
-void
-connection_report(struct plane *plane, struct connection *connection, int news)
+/* Take the oldest ending, and forget the connection with it. */
+static void
+take_ending(struct plane *plane, struct plane_ending *ending)
 {
-	if (connection->news == 0) {
-		connection->next_news = NULL;
-		if (plane->last_news != NULL)
-			plane->last_news->next_news = connection;
-		else
-			plane->first_news = connection;
-		plane->last_news = connection;
-	}
-	connection->news |= news;
-}
+	struct connection *connection = list_first(&plane->ended);
 
-/* Take the oldest news; a connection that has ended is freed with it. */
-static struct plane_event
-take_news(struct plane *plane)
-{
-	struct connection *connection = plane->first_news;
-	struct plane_event event = {
-		.id = connection->id,
-		.sealed = connection->flow[PLAIN].carried,
-		.opened = connection->flow[CRYPT].carried,
-		.news = connection->news,
-		.cause = connection->cause,
-		.error = connection->error,
-	};
-
-	plane->first_news = connection->next_news;
-	if (plane->first_news == NULL)
-		plane->last_news = NULL;
-	connection->news = 0;
-	if (event.news & PLANE_ENDED) {
-		list_remove(&connection->link);
-		free(connection);
-	}
-	return event;
+	ending->id = connection->id;
+	ending->role = connection->pipe->role;
+	ending->sealed = connection->flow[PLAIN].carried;
+	ending->opened = connection->flow[CRYPT].carried;
+	ending->cause = connection->cause;
+	ending->error = connection->error;
+	ending->peer.length = connection->peer_length;
+	memcpy(ending->peer.bytes, &connection->peer, connection->peer_length);
+	ending->target.length = 0;
+	if ((ending->cause == PLANE_UNREACHED || ending->cause == PLANE_UNANSWERED) &&
+	    connection->attempt < connection->targets->count)
+		ending->target = connection->targets->address[connection->attempt];
+	targets_release(connection->targets);
+	list_remove(&connection->link);
+	free(connection);
+	plane->connections--;
+	plane_count(plane, PLANE_ACTIVE, (uint64_t)-1);
+	accept_has_room(plane);
 }
 
 /* Events. */
@@ -336,19 +331,46 @@ take_event(struct plane *plane, struct connection *connection, int side, uint32_
 static void
 serve(struct plane *plane, struct connection *connection)
 {
+	struct endpoint *plain = &connection->endpoint[PLAIN];
 	struct endpoint *crypt = &connection->endpoint[CRYPT];
+	int error;
 
-	if (connection->handshake != NULL) {
-		negotiate(plane, connection);
-	} else if (connection->endpoint[PLAIN].fd >= 0 || connection->lost >= 0) {
+	if (connection->relaying) {
 		relay_serve(plane, connection);
-	} else {			/* ready, but there is nobody to relay to yet */
-		connection_move(connection, &plane->idle);
-		connection->error = endpoint_take_error(crypt);
-		if (connection->error != 0) {
-			connection->cause = PLANE_LOST;
-			connection_end(plane, connection);
-		}
+		return;
+	}
+	connection_move(connection, &plane->idle);
+	if (plain->connecting || crypt->connecting)
+		connect_go_on(plane, connection);
+	if (connection->relaying || connection_has_ended(plane, connection))
+		return;
+	if (!plain->connecting && (error = endpoint_take_error(plain)) != 0)
+		connection_fail(plane, connection, PLANE_PLAIN_LOST, error);
+	else if (connection->handshake != NULL)
+		negotiate(plane, connection);
+	else if (!crypt->connecting && (error = endpoint_take_error(crypt)) != 0)
+		connection_fail(plane, connection, PLANE_LOST, error);
+}
+
+/* What is due has come. */
+static void
+run_timers(struct plane *plane)
+{
+	struct timer *timer = timers_first(&plane->timers);
+	uint64_t now = timer != NULL ? now_ms() : 0;
+
+	for (; timer != NULL && timer->due_ms <= now; timer = timers_first(&plane->timers)) {
+		char *address = (char *)timer;
+
+		timer_clear(&plane->timers, timer);
+		if (timer->kind == TIMER_LISTENER)
+			accept_again(plane);
+		else if (timer->kind == TIMER_ATTEMPT)
+			connect_timed_out(plane, (struct connection *)(void *)(address -
+			    offsetof(struct connection, attempt_timer)));
+		else
+			connection_fail(plane, (struct connection *)(void *)(address -
+			    offsetof(struct connection, handshake_timer)), PLANE_TOO_SLOW, 0);
 	}
 }
 
@@ -368,11 +390,13 @@ turn(struct plane *plane, int wait_ms)
 		if (tagged == TAG_CONTROL)
 			wanted |= PLANE_CONTROL;
 		else if (tagged == TAG_LISTENER)
-			wanted |= PLANE_ACCEPTABLE;
+			plane->service.acceptable = 1;
 		else
 			take_event(plane, (struct connection *)(tagged & ~(uintptr_t)1),
 			    (int)(tagged & 1), events[i].events);
 	}
+	if (plane->service.acceptable)
+		accept_some(plane);
 	while (!list_empty(&plane->ready))
 		serve(plane, list_first(&plane->ready));
 	if (!list_empty(&plane->bulk))
@@ -381,6 +405,9 @@ turn(struct plane *plane, int wait_ms)
 		negotiate_compute(plane, list_first(&plane->computing));
 	if (!list_empty(&plane->draining))
 		relay_drain_all(plane);
+	run_timers(plane);
+	wanted |= plane->service.wanted;
+	plane->service.wanted = 0;
 	return wanted;
 }
 
@@ -389,38 +416,129 @@ static int
 is_busy(const struct plane *plane)
 {
 	return !list_empty(&plane->ready) || !list_empty(&plane->bulk) ||
-	    !list_empty(&plane->computing) || plane->first_news != NULL;
+	    !list_empty(&plane->computing) || !list_empty(&plane->ended);
+}
+
+/* How long to wait for events, if the caller would wait until `deadline`. */
+static int
+time_to_wait(const struct plane *plane, uint64_t deadline)
+{
+	const struct timer *timer = timers_first(&plane->timers);
+	uint64_t now;
+
+	if (is_busy(plane))
+		return 0;
+	if (timer != NULL && timer->due_ms < deadline)
+		deadline = timer->due_ms;
+	if (deadline == UINT64_MAX && list_empty(&plane->draining))
+		return -1;
+	now = now_ms();
+	if (!list_empty(&plane->draining) && deadline > now + DRAIN_POLL_MS)
+		deadline = now + DRAIN_POLL_MS;
+	if (deadline <= now)
+		return 0;
+	return deadline - now < INT_MAX ? (int)(deadline - now) : INT_MAX;
 }
 
 size_t
 plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,
-    struct plane_event *events, size_t room)
+    struct plane_ending *endings, size_t room)
 {
-	uint64_t deadline = timeout_ms > 0 ? now_ms() + (uint64_t)timeout_ms : 0;
+	uint64_t deadline = timeout_ms < 0 ? UINT64_MAX : timeout_ms == 0 ? 0 :
+	    now_ms() + (uint64_t)timeout_ms;
 	size_t count = 0;
-	int due;
 
 	do {
-		int64_t wait = timeout_ms < 0 ? INT_MAX : timeout_ms;
+		*wanted = turn(plane, time_to_wait(plane, deadline));
+	} while (*wanted == 0 && list_empty(&plane->ended) &&
+	    (deadline == UINT64_MAX || (deadline > 0 && now_ms() < deadline)));
 
-		if (timeout_ms > 0) {
-			uint64_t now = now_ms();
-
-			wait = now < deadline ? (int64_t)(deadline - now) : 0;
-		}
-		due = wait == 0;
-		if (is_busy(plane))
-			wait = 0;
-		else if (!list_empty(&plane->draining) && wait > DRAIN_POLL_MS)
-			wait = DRAIN_POLL_MS;
-		else if (wait >= INT_MAX)
-			wait = timeout_ms < 0 ? -1 : INT_MAX;
-		*wanted = turn(plane, (int)wait);
-	} while (!due && *wanted == 0 && plane->first_news == NULL);
-
-	while (count < room && plane->first_news != NULL)
-		events[count++] = take_news(plane);
+	while (count < room && !list_empty(&plane->ended))
+		take_ending(plane, &endings[count++]);
 	return count;
+}
+
+/* Addresses and pipes. */
+
+void
+plane_address(struct plane_address *address, int family, const uint8_t *bytes, size_t length,
+    uint16_t port, uint32_t flow, uint32_t scope)
+{
+	union {
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+		struct sockaddr_un un;
+	} socket_address;
+
+	memset(&socket_address, 0, sizeof(socket_address));
+	if (family == AF_INET) {
+		socket_address.in.sin_family = AF_INET;
+		socket_address.in.sin_port = htons(port);
+		assert(length == sizeof(socket_address.in.sin_addr));
+		memcpy(&socket_address.in.sin_addr, bytes, length);
+		address->length = sizeof(socket_address.in);
+	} else if (family == AF_INET6) {
+		socket_address.in6.sin6_family = AF_INET6;
+		socket_address.in6.sin6_port = htons(port);
+		socket_address.in6.sin6_flowinfo = htonl(flow);
+		socket_address.in6.sin6_scope_id = scope;
+		assert(length == sizeof(socket_address.in6.sin6_addr));
+		memcpy(&socket_address.in6.sin6_addr, bytes, length);
+		address->length = sizeof(socket_address.in6);
+	} else {
+		socket_address.un.sun_family = AF_UNIX;
+		assert(length < sizeof(socket_address.un.sun_path));
+		memcpy(socket_address.un.sun_path, bytes, length);
+		address->length = (uint32_t)(offsetof(struct sockaddr_un, sun_path) + length + 1);
+	}
+	memcpy(address->bytes, &socket_address, address->length);
+}
+
+struct plane_pipe *
+plane_pipe_new(enum role role, const uint8_t K[32], int weak, int require_pfs, int keepalive,
+    uint64_t timeout_ms, const struct plane_address *bind)
+{
+	struct plane_pipe *pipe = calloc(1, sizeof(*pipe));
+
+	if (pipe == NULL)
+		return NULL;
+	pipe->role = role;
+	pipe->weak = weak;
+	pipe->require_pfs = require_pfs;
+	pipe->keepalive = keepalive;
+	pipe->timeout_ms = timeout_ms;
+	if (bind != NULL)
+		pipe->bind = *bind;
+	memcpy(pipe->K, K, sizeof(pipe->K));
+	if (plane_pipe_retarget(pipe, NULL, 0) != 0) {
+		plane_pipe_free(pipe);
+		return NULL;
+	}
+	return pipe;
+}
+
+int
+plane_pipe_retarget(struct plane_pipe *pipe, const struct plane_address *targets, size_t count)
+{
+	struct targets *list = malloc(sizeof(*list) + count * sizeof(list->address[0]));
+
+	if (list == NULL)
+		return ENOMEM;
+	list->users = 1;
+	list->count = count;
+	if (count > 0)
+		memcpy(list->address, targets, count * sizeof(list->address[0]));
+	targets_release(pipe->targets);
+	pipe->targets = list;
+	return 0;
+}
+
+void
+plane_pipe_free(struct plane_pipe *pipe)
+{
+	targets_release(pipe->targets);
+	wipe(pipe->K, sizeof(pipe->K));
+	free(pipe);
 }
 
 /* Beginning and end of the plane. */
@@ -432,7 +550,7 @@ plane_supported(void)
 }
 
 struct plane *
-plane_new(int control, uint64_t drain_ms, uint64_t *sealed, uint64_t *opened)
+plane_new(int control, uint64_t *counters)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.u64 = TAG_CONTROL };
 	struct plane *plane = malloc(sizeof(*plane));
@@ -449,10 +567,10 @@ plane_new(int control, uint64_t drain_ms, uint64_t *sealed, uint64_t *opened)
 		errno = saved;
 		return NULL;
 	}
-	plane->drain_ms = drain_ms;
-	plane->total[PLAIN] = sealed;
-	plane->total[CRYPT] = opened;
-	plane->first_news = plane->last_news = NULL;
+	plane->counters = counters;
+	plane->connections = 0;
+	plane->service = (struct service){ .listener = -1 };
+	plane->timers = (struct timers){ 0 };
 	list_init(&plane->idle);
 	list_init(&plane->ready);
 	list_init(&plane->computing);
@@ -465,118 +583,11 @@ plane_new(int control, uint64_t drain_ms, uint64_t *sealed, uint64_t *opened)
 void
 plane_free(struct plane *plane)
 {
-	assert(list_empty(&plane->idle) && list_empty(&plane->ready) && list_empty(&plane->bulk));
-	assert(list_empty(&plane->computing) && list_empty(&plane->draining));
-	assert(list_empty(&plane->ended));
+	assert(plane->connections == 0);
+	timers_free(&plane->timers);
 	close(plane->epoll);
 	wipe(plane, sizeof(*plane));	/* the batch buffers hold plaintext */
 	free(plane);
-}
-
-int
-plane_watch_listener(struct plane *plane, int listener)
-{
-	struct epoll_event event = {
-		.events = EPOLLIN | EPOLLEXCLUSIVE,
-		.data.u64 = TAG_LISTENER,
-	};
-
-	return epoll_ctl(plane->epoll, EPOLL_CTL_ADD, listener, &event) == 0 ? 0 : errno;
-}
-
-void
-plane_unwatch_listener(struct plane *plane, int listener)
-{
-	epoll_ctl(plane->epoll, EPOLL_CTL_DEL, listener, NULL);
-}
-
-void
-plane_yield_listener(struct plane *plane, int listener)
-{
-	plane_unwatch_listener(plane, listener);
-	plane_watch_listener(plane, listener);
-}
-
-#else /* not Linux: the portable data plane serves */
-
-#include <stdlib.h>
-
-int
-plane_supported(void)
-{
-	return 0;
-}
-
-struct plane *
-plane_new(int control, uint64_t drain_ms, uint64_t *sealed, uint64_t *opened)
-{
-	(void)control, (void)drain_ms, (void)sealed, (void)opened;
-	abort();
-}
-
-void
-plane_free(struct plane *plane)
-{
-	(void)plane;
-	abort();
-}
-
-int
-plane_watch_listener(struct plane *plane, int listener)
-{
-	(void)plane, (void)listener;
-	abort();
-}
-
-void
-plane_unwatch_listener(struct plane *plane, int listener)
-{
-	(void)plane, (void)listener;
-	abort();
-}
-
-void
-plane_yield_listener(struct plane *plane, int listener)
-{
-	(void)plane, (void)listener;
-	abort();
-}
-
-struct connection *
-plane_negotiate(struct plane *plane, uint64_t id, int crypt, enum role role,
-    const uint8_t K[32], int weak, int require_pfs)
-{
-	(void)plane, (void)id, (void)crypt, (void)role, (void)K, (void)weak, (void)require_pfs;
-	abort();
-}
-
-int
-plane_relay(struct plane *plane, struct connection *connection, int plain)
-{
-	(void)plane, (void)connection, (void)plain;
-	abort();
-}
-
-void
-plane_cancel(struct plane *plane, struct connection *connection)
-{
-	(void)plane, (void)connection;
-	abort();
-}
-
-size_t
-plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,
-    struct plane_event *events, size_t room)
-{
-	(void)plane, (void)timeout_ms, (void)wanted, (void)events, (void)room;
-	abort();
-}
-
-void
-plane_abort_all(struct plane *plane)
-{
-	(void)plane;
-	abort();
 }
 
 #endif

@@ -2,12 +2,14 @@
 #define PLANE_H
 
 /*
- * The data plane: connections from the beginning of their handshake to their
- * end, in one epoll set, edge-triggered and registered once.
+ * The data plane: connections from the accepted socket to their end, in one
+ * epoll set, edge-triggered and registered once.
  *
- * A connection begins with the crypt socket, on which the handshake runs
- * (negotiate.c).  When it is complete and the caller has added the plain socket,
- * it is relayed (relay.c): two flows, one per direction.
+ * Accept (accept.c), connect to the target (connect.c), shake hands
+ * (negotiate.c), relay (relay.c).  On the C side (-e) the accepted socket is the
+ * plain one: connect, shake hands with whom that has reached, relay.  On the S
+ * side (-d) it is the crypt one: shake hands, connect as soon as the peer has
+ * proved that it holds the key, relay when both are done.
  *
  * Turns.  Per turn, whatever has become ready is served; then one of the flows
  * that filled a batch last time, and one exponentiation.  So neither a bulk
@@ -31,11 +33,15 @@
 /* Why a connection has ended. */
 enum plane_cause {
 	PLANE_CLEAN,			/* both directions came to their end */
+	PLANE_UNREACHED,		/* no target could be reached: .target and .error say why the last */
+	PLANE_UNANSWERED,		/* .target did not answer in time */
+	PLANE_PLAIN_LOST,		/* an error on the plain socket before the relay: .error */
 	PLANE_NO_KEY,			/* enum handshake_status, in its words */
 	PLANE_OUT_OF_RANGE,
 	PLANE_NO_PFS,
 	PLANE_CLOSED,			/* by the peer, during the handshake */
 	PLANE_LOST,			/* an error during the handshake: .error says which */
+	PLANE_TOO_SLOW,			/* the handshake took longer than it may */
 	PLANE_BAD_TAG,
 	PLANE_BAD_LENGTH,
 	PLANE_TRUNCATED,		/* the stream ended inside a packet */
@@ -43,92 +49,115 @@ enum plane_cause {
 	PLANE_ABORTED			/* by plane_abort_all() */
 };
 
-/* What has happened to a connection, as far as the caller has to know. */
-enum plane_news {
-	PLANE_AUTHENTIC = 1,		/* the peer has proved that it holds the key */
-	PLANE_READY = 2,		/* the handshake is complete: plane_relay() may be called */
-	PLANE_ENDED = 4			/* it is gone, and its sockets are closed */
-};
-
-/* What else plane_run() may return for. */
+/* What plane_run() may return for, beside connections that have ended. */
 enum plane_wanted {
 	PLANE_CONTROL = 1,		/* the control descriptor is readable */
-	PLANE_ACCEPTABLE = 2,		/* there is a connection to be accepted */
-	PLANE_INTERRUPTED = 4		/* a signal has arrived */
+	PLANE_INTERRUPTED = 2,		/* a signal has arrived */
+	PLANE_LIMIT_REACHED = 4,	/* there are as many connections as there may be */
+	PLANE_CANNOT_ACCEPT = 8		/* plane_accept_error() says why */
 };
 
-/* The byte counts are of payload. */
-struct plane_event {
-	uint64_t id;
+/* What a plane counts, in an array that others may read. */
+enum plane_counter {
+	PLANE_ACTIVE,			/* connections now, until their end is reported */
+	PLANE_ACCEPTED,
+	PLANE_ESTABLISHED,
+	PLANE_SEALED,			/* payload bytes from plain to crypt */
+	PLANE_OPENED			/* payload bytes from crypt to plain */
+};
+
+#define PLANE_ADDRESS_MAX 112
+
+/* A socket address, as the system has it. */
+struct plane_address {
+	uint32_t length;		/* 0: none */
+	uint8_t bytes[PLANE_ADDRESS_MAX];
+};
+
+/* A connection that has ended.  The byte counts are of payload. */
+struct plane_ending {
+	uint64_t id;			/* given to plane_carry(); 0: it was accepted here */
+	int role;			/* enum role, of its pipe */
 	uint64_t sealed;
 	uint64_t opened;
-	int news;			/* a set of enum plane_news */
-	int cause;			/* enum plane_cause, of PLANE_ENDED */
+	int cause;			/* enum plane_cause */
 	int error;			/* an errno value, or 0 */
+	struct plane_address peer;	/* who was accepted */
+	struct plane_address target;	/* of PLANE_UNREACHED and PLANE_UNANSWERED */
 };
 
+struct plane_pipe;
 struct plane;
-struct connection;
 
 /* Is there a data plane on this system?  If not, the rest must not be called. */
 int plane_supported(void);
 
 /*
- * Make a plane.  control is a descriptor, watched but not touched, that makes
- * plane_run() return when it is readable.  drain_ms is how long the rest of a
- * failed connection may take to reach the side that did not fail.  The payload
- * bytes relayed are added to *sealed and *opened, which nobody else writes and
- * which outlive the plane.  Returns NULL with errno set if the system refuses.
+ * Write an address: family AF_INET or AF_INET6, of 4 or 16 bytes, or AF_UNIX, of
+ * as many as the path has.  flow and scope are of AF_INET6.
  */
-struct plane *plane_new(int control, uint64_t drain_ms, uint64_t *sealed, uint64_t *opened);
+void plane_address(struct plane_address *address, int family, const uint8_t *bytes, size_t length,
+    uint16_t port, uint32_t flow, uint32_t scope);
+
+/*
+ * Make a pipe: what connections have in common.  timeout_ms is how long connecting
+ * may take, and a handshake, and delivering the rest of a connection that has
+ * failed; UINT64_MAX: for ever.  bind may be NULL.  K is copied.  There is no target
+ * yet.  Returns NULL if there is no memory.
+ */
+struct plane_pipe *plane_pipe_new(enum role role, const uint8_t K[32], int weak, int require_pfs,
+    int keepalive, uint64_t timeout_ms, const struct plane_address *bind);
+
+/* Connect to these, in turn, for connections that begin from now on.  Returns 0 or an errno value. */
+int plane_pipe_retarget(struct plane_pipe *pipe, const struct plane_address *targets, size_t count);
+
+/* Free a pipe that no connection uses. */
+void plane_pipe_free(struct plane_pipe *pipe);
+
+/*
+ * Make a plane.  control is a descriptor, watched but not touched, that makes
+ * plane_run() return when it is readable.  counters[enum plane_counter] outlive
+ * the plane; nobody else writes them.  Returns NULL with errno set if the system
+ * refuses.
+ */
+struct plane *plane_new(int control, uint64_t *counters);
 
 /* Free a plane that holds no connection. */
 void plane_free(struct plane *plane);
 
 /*
- * Watch a listening socket that other processes watch as well: of all that
- * wait, one is woken for a connection.  Returns 0 or an errno value.
+ * Accept and carry those who connect to a listening socket, on which closing means
+ * a reset (SO_LINGER).  `workers` planes share it, and the counters of all that
+ * there have been are at active[0], active[stride], ..., active[(slots - 1) * stride],
+ * the own ones among them: together they have at most `limit` connections (0: as many
+ * as come), and of a plane that has a quarter more than the average, and one, the
+ * next one is left to the others for a moment.  Returns 0 or an errno value.
  */
-int plane_watch_listener(struct plane *plane, int listener);
+int plane_serve(struct plane *plane, int listener, struct plane_pipe *pipe, uint64_t *active,
+    size_t stride, size_t slots, uint64_t workers, uint64_t limit);
 
-/* Stop watching it. */
-void plane_unwatch_listener(struct plane *plane, int listener);
+/* Accept no more. */
+void plane_stop_serving(struct plane *plane);
 
 /*
- * Go to the end of the queue of those that wait: the system would else wake the
- * same process for every connection for as long as it is idle.
+ * Carry one connection from an accepted, non-blocking stream socket that resets when
+ * it is closed, and take that over.  Returns 0; or an errno value if the system
+ * refuses, and then the socket is still the caller's.
  */
-void plane_yield_listener(struct plane *plane, int listener);
+int plane_carry(struct plane *plane, uint64_t id, int accepted, struct plane_pipe *pipe);
 
 /*
- * Begin a handshake on a connected, non-blocking stream socket that resets when
- * it is closed (SO_LINGER), and take that over.  Returns the connection, which
- * is valid until PLANE_ENDED has been reported or plane_cancel() called; or NULL
- * with errno set if the system refuses, and then the socket is still the caller's.
- */
-struct connection *plane_negotiate(struct plane *plane, uint64_t id, int crypt, enum role role,
-    const uint8_t K[32], int weak, int require_pfs);
-
-/*
- * Relay between a connection that is ready and a plain socket of the same kind,
- * and take that over, also if the connection has ended since, which has not been
- * reported then.  Returns 0; or an errno value if the system refuses, and then the
- * socket is still the caller's, and the connection as it was.
- */
-int plane_relay(struct plane *plane, struct connection *connection, int plain);
-
-/* Reset a connection that is not relayed yet, and forget it. */
-void plane_cancel(struct plane *plane, struct connection *connection);
-
-/*
- * Go on, until the control descriptor is readable, there is a connection to be
- * accepted, there is news of a connection, a signal has arrived, or timeout_ms
- * have passed (negative: no limit; 0: one turn).  Writes the news of at most
- * `room` (> 0) connections to *events and returns their number; others follow at
- * the next call.  *wanted says what else the caller has to look after.
+ * Go on, until the control descriptor is readable, connections have ended, a signal
+ * has arrived, there is trouble with accepting, or timeout_ms have passed (negative:
+ * no limit; 0: one turn).  Writes at most `room` (> 0) endings and returns their
+ * number; others follow at the next call.  *wanted says what else the caller has to
+ * look after.
  */
 size_t plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,
-    struct plane_event *events, size_t room);
+    struct plane_ending *endings, size_t room);
+
+/* What PLANE_CANNOT_ACCEPT was about: an errno value. */
+int plane_accept_error(const struct plane *plane);
 
 /* Reset every connection; plane_run() will report them. */
 void plane_abort_all(struct plane *plane);

@@ -105,7 +105,7 @@ receive_and_seal(struct plane *plane, struct connection *connection)
 	packets = packet_seal_many(&flow->key, flow->number, plane->received, length, plane->transformed);
 	flow->number += packets;
 	flow->carried += length;
-	*plane->total[PLAIN] += length;
+	plane->counters[PLANE_SEALED] += length;
 	return packets * PACKET_BYTES;
 }
 
@@ -131,7 +131,7 @@ receive_and_open(struct plane *plane, struct connection *connection)
 	    plane->transformed, &length, &opened);
 	flow->number += opened;
 	flow->carried += length;
-	*plane->total[CRYPT] += length;
+	plane->counters[PLANE_OPENED] += length;
 	if (status != PACKET_OK) {
 		flow->state = FLOW_ENDING;
 		lose(connection, CRYPT,
@@ -246,7 +246,7 @@ drain(struct plane *plane, struct connection *connection)
 	uint64_t now = now_ms();
 
 	if (connection->deadline_ms == 0)
-		connection->deadline_ms = now + plane->drain_ms;
+		connection->deadline_ms = due_in(connection->pipe->timeout_ms);
 	if (connection->flow[connection->lost].state == FLOW_ENDING)
 		endpoint_close(&connection->endpoint[connection->lost]);
 	if (now >= connection->deadline_ms)

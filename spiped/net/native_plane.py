@@ -1,27 +1,34 @@
-"""The data plane in C (`_native/plane.h`): connections are handed over, news of them comes back."""
+"""The data plane in C (`_native/plane.h`): what it is told, and what it tells."""
 
 from __future__ import annotations
 
 import math
 import os
 import socket
+import sys
 from collections.abc import Callable
 
 from spiped._native import ffi, lib
 from spiped.light import Any
+from spiped.net.address import SocketAddress
 from spiped.net.ending import Cause, Ending
 from spiped.net.pipe import Pipe
+from spiped.net.plane import Service
 from spiped.net.reactor import Reactor
-from spiped.net.sockets import close_with_reset
-from spiped.observe.slot import Field, Slot
+from spiped.net.sockets import close_with_reset, peer_name
+from spiped.observe.slot import SLOT_BYTES, Field, Slot
 from spiped.proto.role import Role
 
 AVAILABLE = bool(lib.plane_supported())
 
-NEWS_AT_ONCE = 64  # connections of which there is news per turn; the others wait for the next
+ENDINGS_AT_ONCE = 64  # that are told per turn; the others wait for the next
+NEVER = 2**64 - 1
 
 CAUSES = {
     lib.PLANE_CLEAN: Ending(Cause.CLEAN),
+    lib.PLANE_UNREACHED: Ending(Cause.CONNECT),
+    lib.PLANE_UNANSWERED: Ending(Cause.CONNECT_TIMEOUT),
+    lib.PLANE_PLAIN_LOST: Ending(Cause.RESET),
     lib.PLANE_NO_KEY: Ending(Cause.HANDSHAKE, "the peer does not hold the key"),
     lib.PLANE_OUT_OF_RANGE: Ending(
         Cause.HANDSHAKE, "the peer's Diffie-Hellman value is out of range"
@@ -29,6 +36,7 @@ CAUSES = {
     lib.PLANE_NO_PFS: Ending(Cause.HANDSHAKE, "the peer refuses perfect forward secrecy"),
     lib.PLANE_CLOSED: Ending(Cause.HANDSHAKE, "the peer closed the connection"),
     lib.PLANE_LOST: Ending(Cause.HANDSHAKE),
+    lib.PLANE_TOO_SLOW: Ending(Cause.HANDSHAKE_TIMEOUT),
     lib.PLANE_BAD_TAG: Ending(Cause.PACKET, "bad tag"),
     lib.PLANE_BAD_LENGTH: Ending(Cause.PACKET, "bad length"),
     lib.PLANE_TRUNCATED: Ending(Cause.PACKET, "the stream ends inside a packet"),
@@ -37,174 +45,195 @@ CAUSES = {
 }
 
 
-def _ending_of(event: Any) -> Ending:
-    cause, detail, _, _ = CAUSES[event.cause]
-    if event.error != 0:
-        detail = os.strerror(event.error)
-    return Ending(cause, detail, event.sealed, event.opened)
-
-
-class NativeChannel:
-    """A connection in C; ``handle`` is None before it begins and after it has ended."""
-
-    __slots__ = ("_plane", "cancelled", "handle", "id", "on_authentic", "on_end", "on_ready")
-
-    def __init__(
-        self,
-        plane: NativePlane,
-        id_: int,
-        on_authentic: Callable[[], None],
-        on_ready: Callable[[], None],
-        on_end: Callable[[Ending], None],
-    ) -> None:
-        self._plane = plane
-        self.id = id_
-        self.handle: Any = None
-        self.cancelled = False
-        self.on_authentic: Callable[[], None] | None = on_authentic
-        self.on_ready: Callable[[], None] | None = on_ready
-        self.on_end = on_end
-
-    def relay(self, plain: socket.socket) -> None:
-        self.on_authentic = self.on_ready = None
-        self._plane.relay(self, plain)
-
-    def cancel(self) -> None:
-        self._plane.cancel(self)
-
-
 class NativePlane:
-    """A `Plane` in which the reactor waits: relaying is what it does meanwhile."""
+    """A `Plane` in which the reactor waits: carrying connections is what it does meanwhile."""
 
-    def __init__(self, reactor: Reactor, slot: Slot, drain_timeout: float) -> None:
+    def __init__(self, reactor: Reactor, slot: Slot) -> None:
         self._reactor = reactor
         self._counters = ffi.from_buffer("uint64_t[]", slot.view)
-        limit = min(drain_timeout * 1000, 2**62)  # the limit may be infinite
-        self._plane = lib.plane_new(
-            reactor.fileno(),
-            int(limit),
-            self._counters + Field.SEALED.value,
-            self._counters + Field.OPENED.value,
-        )
+        self._plane = lib.plane_new(reactor.fileno(), self._counters)
         if self._plane == ffi.NULL:
             raise OSError(ffi.errno, os.strerror(ffi.errno))
-        self._events = ffi.new("struct plane_event[]", NEWS_AT_ONCE)
+        self._endings = ffi.new("struct plane_ending[]", ENDINGS_AT_ONCE)
         self._wanted = ffi.new("int *")
-        self._channels: dict[int, NativeChannel] = {}
-        self._next_id = 0
-        self._listener: socket.socket | None = None
-        self._on_acceptable: Callable[[], None] = _nothing
+        self._pipes: dict[int, tuple[Pipe, Any]] = {}  # by the id of the first
+        self._service: Service | None = None
+        self._active: Any = None  # the counters of all workers, for as long as the plane looks
+        self._on_end: dict[int, Callable[[Ending], None]] = {}  # of those that were handed over
+        self._carried = 0
         reactor.wait = self._run
 
-    def negotiate(
-        self,
-        crypt: socket.socket,
-        pipe: Pipe,
-        on_authentic: Callable[[], None],
-        on_ready: Callable[[], None],
-        on_end: Callable[[Ending], None],
-    ) -> NativeChannel:
-        self._next_id += 1
-        channel = NativeChannel(self, self._next_id, on_authentic, on_ready, on_end)
-        handle = lib.plane_negotiate(
-            self._plane,
-            self._next_id,
-            crypt.fileno(),
-            lib.ROLE_C if pipe.role is Role.C else lib.ROLE_S,
-            ffi.from_buffer("uint8_t[]", pipe.K),
-            pipe.weak,
-            pipe.require_pfs,
+    def serve(self, service: Service) -> None:
+        view = service.counters.view
+        self._active = ffi.from_buffer("uint64_t[]", view)
+        stride = SLOT_BYTES // 8
+        _check(
+            lib.plane_serve(
+                self._plane,
+                service.listener.fileno(),
+                self._pipe(service.pipe),
+                self._active + Field.ACTIVE.value,
+                stride,
+                len(view) // stride,
+                service.workers,
+                service.limit,
+            )
         )
-        if handle == ffi.NULL:
-            ending = Ending(Cause.HANDSHAKE, os.strerror(ffi.errno))
-            close_with_reset(crypt)
+        self._service = service
 
-            def tell() -> None:
-                if not channel.cancelled:
-                    on_end(ending)
+    def retarget(self, targets: list[SocketAddress]) -> None:
+        assert self._service is not None
+        _retarget(self._pipe(self._service.pipe), targets)
 
-            self._reactor.call_later(0, tell)
-            return channel
-        crypt.detach()
-        channel.handle = handle
-        self._channels[self._next_id] = channel
-        return channel
+    def stop_serving(self) -> None:
+        lib.plane_stop_serving(self._plane)
 
-    def relay(self, channel: NativeChannel, plain: socket.socket) -> None:
-        """Relay between a channel that is ready and a socket."""
-        if channel.handle is None:  # it has ended since, which is about to be told
-            close_with_reset(plain)
-            return
-        error = lib.plane_relay(self._plane, channel.handle, plain.fileno())
-        if error == 0:
-            plain.detach()
-            return
-        close_with_reset(plain)
-        self.cancel(channel)
-        ending = Ending(Cause.RESET, os.strerror(error))
-        self._reactor.call_later(0, lambda: channel.on_end(ending))
-
-    def cancel(self, channel: NativeChannel) -> None:
-        """Forget a channel that is not relayed."""
-        channel.cancelled = True
-        if channel.handle is not None:
-            del self._channels[channel.id]
-            lib.plane_cancel(self._plane, channel.handle)
-            channel.handle = None
-
-    def watch_listener(self, listener: socket.socket, callback: Callable[[], None]) -> None:
-        error = lib.plane_watch_listener(self._plane, listener.fileno())
+    def carry(self, accepted: socket.socket, pipe: Pipe, on_end: Callable[[Ending], None]) -> None:
+        self._carried += 1
+        error = lib.plane_carry(self._plane, self._carried, accepted.fileno(), self._pipe(pipe))
         if error != 0:
-            raise OSError(error, os.strerror(error))
-        self._listener = listener
-        self._on_acceptable = callback
-
-    def unwatch_listener(self, listener: socket.socket) -> None:
-        if self._listener is not None:
-            lib.plane_unwatch_listener(self._plane, listener.fileno())
-            self._listener = None
+            close_with_reset(accepted)
+            ending = Ending(Cause.RESET, os.strerror(error))
+            self._reactor.call_later(0, lambda: on_end(ending))
+            return
+        accepted.detach()
+        self._on_end[self._carried] = on_end
 
     def abort_all(self) -> None:
         lib.plane_abort_all(self._plane)
-        while self._channels:
+        while self._counters[Field.ACTIVE.value] > 0:
             self._run(0)
 
     def close(self) -> None:
         lib.plane_free(self._plane)
+        for _, handle in self._pipes.values():
+            lib.plane_pipe_free(handle)
         ffi.release(self._counters)
+        if self._active is not None:
+            ffi.release(self._active)
+
+    def _pipe(self, pipe: Pipe) -> Any:
+        """The pipe as the plane has it."""
+        if id(pipe) not in self._pipes:
+            self._pipes[id(pipe)] = (pipe, _make_pipe(pipe))
+        return self._pipes[id(pipe)][1]
 
     def _run(self, timeout: float | None) -> bool:
         """Go on until Python is needed, at most ``timeout`` seconds."""
         limit = -1 if timeout is None else min(math.ceil(timeout * 1000), 2**31)
-        count = lib.plane_run(self._plane, limit, self._wanted, self._events, NEWS_AT_ONCE)
+        count = lib.plane_run(self._plane, limit, self._wanted, self._endings, ENDINGS_AT_ONCE)
         wanted = self._wanted[0]
-        for channel, news, ending in self._take_news(count) if count else ():
-            # it may have ended since, and any of these callbacks may end or cancel others
-            if news & lib.PLANE_AUTHENTIC and channel.on_authentic and channel.handle is not None:
-                channel.on_authentic()
-            if news & lib.PLANE_READY and channel.on_ready and channel.handle is not None:
-                channel.on_ready()
-            if ending is not None and not channel.cancelled:
-                channel.on_end(ending)
-        if wanted & lib.PLANE_ACCEPTABLE and self._listener is not None:
-            self._on_acceptable()
-            if self._listener is not None:  # the callback may have had enough
-                lib.plane_yield_listener(self._plane, self._listener.fileno())
+        if wanted & (lib.PLANE_LIMIT_REACHED | lib.PLANE_CANNOT_ACCEPT):
+            self._tell_trouble(wanted)
+        # a callback may come back here, and the endings would be others then
+        for id_, who, ending in [_read(self._endings[i]) for i in range(count)]:
+            if id_ != 0:
+                self._on_end.pop(id_)(ending)
+            elif self._service is not None:
+                self._service.on_end(who, ending)
         return bool(wanted & lib.PLANE_CONTROL)
 
-    def _take_news(self, count: int) -> list[tuple[NativeChannel, int, Ending | None]]:
-        """All news at once, before any callback: that may end others, or start new ones."""
-        news: list[tuple[NativeChannel, int, Ending | None]] = []
-        for event in self._events[0:count]:
-            channel = self._channels[event.id]
-            if event.news & lib.PLANE_ENDED:
-                del self._channels[event.id]
-                channel.handle = None
-                news.append((channel, event.news, _ending_of(event)))
-            else:
-                news.append((channel, event.news, None))
-        return news
+    def _tell_trouble(self, wanted: int) -> None:
+        assert self._service is not None
+        if wanted & lib.PLANE_LIMIT_REACHED:
+            limit = self._service.limit
+            self._service.on_trouble(f"Maximum number of connections ({limit}) reached")
+        if wanted & lib.PLANE_CANNOT_ACCEPT:
+            reason = os.strerror(lib.plane_accept_error(self._plane))
+            self._service.on_trouble(f"Cannot accept connections: {reason}")
 
 
-def _nothing() -> None:
-    """No listener is watched."""
+class _Peer:
+    """Who connected; the name is made when it is wanted, which is seldom."""
+
+    __slots__ = ("_address",)
+
+    def __init__(self, address: bytes) -> None:
+        self._address = address
+
+    def __str__(self) -> str:
+        address = _decode(self._address)
+        return peer_name("" if address is None else address.sockaddr)
+
+
+def _read(ending: Any) -> tuple[int, _Peer, Ending]:
+    """What the plane tells of a connection that has ended."""
+    cause, detail, _, _ = CAUSES[ending.cause]
+    if ending.error != 0:
+        detail = os.strerror(ending.error)
+    if ending.cause == lib.PLANE_UNREACHED:
+        target = _decode(_bytes(ending.target))
+        detail = "no address" if target is None else f"{target}: {detail}"
+    elif ending.cause == lib.PLANE_UNANSWERED:
+        detail = str(_decode(_bytes(ending.target)))
+    elif ending.cause == lib.PLANE_PLAIN_LOST:
+        detail = f"{'client' if ending.role == lib.ROLE_C else 'target'}: {detail}"
+    told = Ending(cause, detail, ending.sealed, ending.opened)
+    return ending.id, _Peer(_bytes(ending.peer)), told
+
+
+# Addresses and pipes, from one language to the other
+
+
+def _bytes(address: Any) -> bytes:
+    return bytes(ffi.buffer(address.bytes, address.length))
+
+
+def _decode(sockaddr: bytes) -> SocketAddress | None:
+    """A struct sockaddr; None if there is none, or none that has a name."""
+    family = int.from_bytes(sockaddr[:2], sys.byteorder)
+    port = int.from_bytes(sockaddr[2:4], "big")
+    if family == socket.AF_INET:
+        return SocketAddress(family, (socket.inet_ntop(family, sockaddr[4:8]), port))
+    if family == socket.AF_INET6:
+        ip = socket.inet_ntop(family, sockaddr[8:24])
+        scope = int.from_bytes(sockaddr[24:28], sys.byteorder)
+        return SocketAddress(family, (ip, port, 0, scope))
+    if family == socket.AF_UNIX:
+        return SocketAddress(family, os.fsdecode(sockaddr[2:].rstrip(b"\0")))
+    return None
+
+
+def _encode(target: SocketAddress, address: Any) -> None:
+    family, sockaddr = target
+    if target.is_unix:
+        path = os.fsencode(sockaddr)
+        lib.plane_address(address, family, path, len(path), 0, 0, 0)
+    else:
+        ip, port, *more = sockaddr
+        flow, scope = more or (0, 0)
+        # a scope may be in the name as well, and the number says it all
+        packed = socket.inet_pton(family, ip.partition("%")[0])
+        lib.plane_address(address, family, packed, len(packed), port, flow, scope)
+
+
+def _make_pipe(pipe: Pipe) -> Any:
+    bind = ffi.NULL
+    if pipe.bind is not None:
+        bind = ffi.new("struct plane_address *")
+        _encode(pipe.bind, bind)
+    handle = lib.plane_pipe_new(
+        lib.ROLE_C if pipe.role is Role.C else lib.ROLE_S,
+        ffi.from_buffer("uint8_t[]", pipe.K),
+        pipe.weak,
+        pipe.require_pfs,
+        pipe.keepalive,
+        NEVER if pipe.timeout == math.inf else math.ceil(pipe.timeout * 1000),
+        bind,
+    )
+    if handle == ffi.NULL:
+        raise MemoryError
+    _retarget(handle, pipe.targets)
+    return handle
+
+
+def _retarget(handle: Any, targets: list[SocketAddress]) -> None:
+    addresses = ffi.new("struct plane_address[]", len(targets))
+    for i, target in enumerate(targets):
+        _encode(target, ffi.addressof(addresses, i))
+    _check(lib.plane_pipe_retarget(handle, addresses, len(targets)))
+
+
+def _check(error: int) -> None:
+    if error != 0:
+        raise OSError(error, os.strerror(error))

@@ -20,15 +20,15 @@ class Counters:
         self._file = _anonymous_file()
         os.ftruncate(self._file, slots * SLOT_BYTES)
         self._map = mmap.mmap(self._file, slots * SLOT_BYTES)
-        self._view = memoryview(self._map).cast("Q")
+        self.view = memoryview(self._map).cast("Q")
 
     def slot(self, index: int) -> Slot:
         width = SLOT_BYTES // 8
-        return Slot(self._view[index * width : (index + 1) * width])
+        return Slot(self.view[index * width : (index + 1) * width])
 
     def total(self, field: int) -> int:
         """The sum over all workers, of those that have died as well."""
-        return sum(self._view[field :: SLOT_BYTES // 8])
+        return sum(self.view[field :: SLOT_BYTES // 8])
 
     def summary(self) -> str:
         """One line for people: what there is now, and what there has been since the start."""
@@ -68,7 +68,7 @@ class Counters:
             dead.view[field] = 0
 
     def close(self) -> None:
-        self._view.release()
+        self.view.release()
         with suppress(BufferError):  # slots that are still referred to keep the memory
             self._map.close()
         os.close(self._file)
