@@ -11,6 +11,7 @@ import tempfile
 from contextlib import ExitStack
 
 from spiped.net.address import SocketAddress
+from spiped.net.sockets import Listener, listen
 
 
 class Target:
@@ -91,6 +92,17 @@ class Network:
         self._stack.callback(target.close)
         return target
 
+    def listener(self, transport: str = "tcp", host: str = "", keepalive: bool = True) -> Listener:
+        """What a plane may accept from."""
+        if transport == "unix":
+            address = self.missing()
+        else:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            address = SocketAddress(family, (host or "127.0.0.1", 0))
+        listener = listen(address, keepalive)
+        self._stack.callback(listener.close)
+        return listener
+
     def pair(self, transport: str) -> tuple[socket.socket, socket.socket]:
         """Two connected sockets, the second accepted: the names of the two are unique."""
         target = self.target(transport)
@@ -147,7 +159,7 @@ def opposite_end(sock: socket.socket) -> socket.socket:
     The names of the two have to be unique: one is connected to a `Target` that accepted the other.
     """
     wanted = (sock.getpeername(), sock.getsockname())
-    for fd in filter(_is_socket, map(int, os.listdir("/dev/fd"))):
+    for fd in _sockets():
         candidate = socket.socket(fileno=os.dup(fd))
         try:
             if (candidate.getsockname(), candidate.getpeername()) == wanted:
@@ -156,6 +168,15 @@ def opposite_end(sock: socket.socket) -> socket.socket:
             pass
         candidate.close()
     raise AssertionError("no such socket in this process")
+
+
+def inheritable() -> set[int]:
+    """The sockets that a program started by this process would have."""
+    return {fd for fd in _sockets() if os.get_inheritable(fd)}
+
+
+def _sockets() -> list[int]:
+    return [fd for fd in map(int, os.listdir("/dev/fd")) if _is_socket(fd)]
 
 
 def _is_socket(fd: int) -> bool:

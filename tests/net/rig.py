@@ -10,6 +10,7 @@ import array
 import errno
 import fcntl
 import os
+import resource
 import socket
 import termios
 import time
@@ -24,7 +25,7 @@ from spiped.crypto import Backend
 from spiped.net.address import SocketAddress
 from spiped.net.ending import Cause, Ending
 from spiped.net.pipe import Pipe
-from spiped.net.plane import Plane
+from spiped.net.plane import Plane, Service
 from spiped.net.reactor import Reactor
 from spiped.net.sockets import close_with_reset, tune
 from spiped.observe.counters import Counters
@@ -247,9 +248,12 @@ class Rig:
         self.reactor = Reactor()
         self.plane = make_plane(self.reactor, self.slot)
         self.peers: list[Peer] = []
+        self._serving = False
         self._still = 0  # turns since a peer has moved something
 
     def close(self) -> None:
+        if self._serving:
+            self.stop_serving()
         self.plane.abort_all()
         self.plane.close()
         self.reactor.close()
@@ -284,6 +288,14 @@ class Rig:
         self.plane.carry(accepted, Pipe(role, K, list(targets), **options), outcome.on_end)
         assert outcome.ending is None, "told from within"
         return outcome
+
+    def serve(self, service: Service) -> None:
+        self.plane.serve(service)
+        self._serving = True
+
+    def stop_serving(self) -> None:
+        self.plane.stop_serving()
+        self._serving = False
 
     def take(
         self,
@@ -415,3 +427,24 @@ def no_descriptor_leaks() -> Iterator[None]:
     before = open_descriptors()
     yield
     assert len(open_descriptors()) == len(before), "descriptors were left open"
+
+
+@contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    """Nobody in this process can open anything."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def waste(rig: Rig, seconds: float = 0.1) -> float:
+    """How much of a CPU is spent while nothing happens."""
+    before, until = time.process_time(), time.monotonic() + seconds
+    while time.monotonic() < until:
+        rig.turn(max(0.0, until - time.monotonic()))
+    return (time.process_time() - before) / seconds

@@ -5,10 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
-import resource
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -19,7 +16,7 @@ from spiped.observe.slot import Field
 from spiped.proto.handshake import Role
 from tests.helpers import lack
 from tests.net.network import Target
-from tests.net.rig import RESET, Outcome, Peer, Rig, tcp_pair, unix_pair
+from tests.net.rig import RESET, Outcome, Peer, Rig, no_more_descriptors, tcp_pair, unix_pair
 from tests.net.voice import Voice, converse
 
 REFUSED = os.strerror(errno.ECONNREFUSED)
@@ -44,19 +41,6 @@ def reaches(rig: Rig, target: Target) -> Peer:
     peer = rig.accept(target)
     rig.until(lambda: len(peer.received) == 32)
     return peer
-
-
-@contextmanager
-def no_more_descriptors() -> Iterator[None]:
-    """Nobody in this process can open anything."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.dup(0)
-    os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # It is reached

@@ -13,11 +13,10 @@ from spiped.net.address import SocketAddress
 from spiped.net.ending import Cause
 from spiped.observe.slot import Field
 from spiped.proto.handshake import Role
-from tests.net.network import opposite_end
+from tests.net.network import inheritable, opposite_end
 from tests.net.rig import END, FOREVER, PAIRS, RESET, Outcome, Peer, Rig
-from tests.net.test_negotiation import held_up
 from tests.net.test_sockets import is_tuned
-from tests.net.voice import HANDSHAKE_BYTES, Voice, begin, converse
+from tests.net.voice import HANDSHAKE_BYTES, Voice, begin, converse, held_up
 
 LOST = os.strerror(errno.ECONNRESET)
 
@@ -138,11 +137,14 @@ def test_what_is_connected_is_ready_for_use(
     rig: Rig, role: Role, transport: str, keepalive: bool
 ) -> None:
     """Non-blocking, not inherited by programs, tuned."""
+    before = inheritable()
     target = rig.network.target(transport)
     made = Attempt(rig, role, target.address, keepalive=keepalive)
     if role is Role.S:
         made.peer.write(voice_of(rig, role, made.peer).hello())
-    with rig.accept(target).sock as far, opposite_end(far) as planes:
+    far = rig.accept(target)
+    assert inheritable() == before
+    with opposite_end(far.sock) as planes:
         assert not os.get_blocking(planes.fileno())
         assert is_tuned(planes, keepalive)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -17,9 +15,8 @@ from spiped.net.ending import Cause
 from spiped.observe.slot import Field
 from spiped.proto.handshake import ONE, P_BYTES, Handshake, Role, Secrets, draw_secrets
 from spiped.proto.packets import Sealer
-from tests.net.network import opposite_end
 from tests.net.rig import END, PAIRS, RESET, K, Rig, data_of, tcp_pair, unix_pair, unreceived
-from tests.net.voice import HANDSHAKE_BYTES, NONCE, Talk, begin, converse
+from tests.net.voice import HANDSHAKE_BYTES, NONCE, Talk, begin, converse, held_up, stuff
 
 REFUSED = os.strerror(errno.ECONNREFUSED)
 LOST = os.strerror(errno.ECONNRESET)
@@ -36,26 +33,6 @@ def send_all_of(rig: Rig, talk: Talk, data: bytes) -> None:
     """Send on a UNIX socket, and wait until it has been received."""
     talk.peer.sock.sendall(data)
     rig.until(lambda: unreceived(talk.peer.sock) == 0, rig.turn)
-
-
-def stuff(sock: socket.socket) -> int:
-    """Write into a socket until it is full; returns how much that was."""
-    sock.setblocking(False)
-    written = 0
-    with suppress(BlockingIOError):
-        while True:
-            written += sock.send(bytes(100))
-    return written
-
-
-@contextmanager
-def held_up(talk: Talk) -> Iterator[int]:
-    """The plane cannot send to the peer, because of so much else on the way."""
-    talk.peer.reading = False
-    with opposite_end(talk.peer.sock) as planes:
-        junk = stuff(planes)
-    yield junk
-    talk.peer.reading = True
 
 
 # It succeeds

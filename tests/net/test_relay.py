@@ -8,7 +8,6 @@ import os
 import resource
 import socket
 import sys
-import time
 from collections.abc import Callable
 
 import pytest
@@ -17,7 +16,7 @@ from spiped.constants import BATCH_PACKETS, MESSAGE_MAX, PACKET_BYTES
 from spiped.net.ending import Cause
 from spiped.observe.counters import Field
 from spiped.proto.handshake import Role
-from tests.net.rig import ANY, END, RESET, Half, Pair, Peer, Rig, data_of, unreceived
+from tests.net.rig import ANY, END, RESET, Half, Pair, Peer, Rig, data_of, unreceived, waste
 from tests.net.voice import begin
 
 BATCH = BATCH_PACKETS * MESSAGE_MAX
@@ -52,14 +51,6 @@ def echo(rig: Rig, pair: Pair) -> None:
         writer.write(b"still there?")
         rig.until(lambda r=reader, n=so_far: len(r.received) == n + 12)
         assert reader.received.endswith(b"still there?")
-
-
-def waste(rig: Rig, seconds: float = 0.1) -> float:
-    """How much of a CPU is spent while nothing happens."""
-    before, until = time.process_time(), time.monotonic() + seconds
-    while time.monotonic() < until:
-        rig.turn(max(0.0, until - time.monotonic()))
-    return (time.process_time() - before) / seconds
 
 
 # Data

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from spiped.constants import PACKET_BYTES
@@ -10,7 +13,7 @@ from spiped.net.address import SocketAddress
 from spiped.proto.handshake import HELLO_BYTES, ONE, Role
 from spiped.proto.keys import SessionKeys, handshake_keys, session_keys
 from spiped.proto.packets import Opener, Sealer
-from tests.net.network import Target
+from tests.net.network import Target, opposite_end
 from tests.net.rig import K, Outcome, Peer, Rig
 
 NONCE = b"\xa5" * 32
@@ -126,3 +129,23 @@ def begin(
         talk = Talk(rig, role, peer, outcome, None, target)
     talk.wait_for_nonce()
     return talk
+
+
+def stuff(sock: socket.socket) -> int:
+    """Write into a socket until it is full; returns how much that was."""
+    sock.setblocking(False)
+    written = 0
+    with suppress(BlockingIOError):
+        while True:
+            written += sock.send(bytes(100))
+    return written
+
+
+@contextmanager
+def held_up(talk: Talk) -> Iterator[int]:
+    """The plane cannot send to the peer, because of so much else on the way."""
+    talk.peer.reading = False
+    with opposite_end(talk.peer.sock) as planes:
+        junk = stuff(planes)
+    yield junk
+    talk.peer.reading = True
