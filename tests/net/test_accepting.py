@@ -223,16 +223,17 @@ def test_clients_that_have_gone_again_are_no_trouble(rig: Rig) -> None:
     assert server.troubles == []
 
 
-def test_after_abort_all_the_next_are_accepted(rig: Rig) -> None:
+def test_all_are_ended_at_once_and_nobody_else_comes(rig: Rig) -> None:
     server = Server(rig)
-    first = server.clients(5)
-    rig.until(lambda: greeted(*first))
-    second = server.clients(5)
+    accepted = server.clients(5)
+    rig.until(lambda: greeted(*accepted))
+    waiting = server.client()
+    rig.stop_serving()
     rig.plane.abort_all()
-    assert [ending for _, ending in server.told[:5]] == 5 * [(Cause.SHUTDOWN, "", 0, 0)]
-    rig.until(lambda: all(client.ending == RESET for client in first))
-    rig.until(lambda: greeted(*second))
-    assert rig.slot[Field.ACTIVE] == 5
+    assert [ending for _, ending in server.told] == 5 * [(Cause.SHUTDOWN, "", 0, 0)]
+    rig.until(lambda: all(client.ending == RESET for client in accepted))
+    rig.rest()
+    assert not waiting.received
 
 
 # How many there may be
