@@ -14,6 +14,7 @@ from spiped.net import negotiation
 from spiped.net.ending import Cause
 from spiped.observe.slot import Field
 from spiped.proto.handshake import ONE, P_BYTES, Handshake, Role, Secrets, draw_secrets
+from spiped.proto.keys import SessionKeys
 from spiped.proto.packets import Sealer
 from tests.net.rig import END, PAIRS, RESET, K, Rig, data_of, tcp_pair, unix_pair, unreceived
 from tests.net.voice import HANDSHAKE_BYTES, NONCE, Talk, begin, converse, held_up, stuff
@@ -326,6 +327,34 @@ def test_secrets_are_erased_however_it_ends(
         talk.peer.write(talk.hello(key=K if how == "complete" else bytes(32)))
     rig.until(lambda: talk.outcome.ending or rig.established)
     assert secrets.x == bytes(32)
+
+
+@pytest.mark.parametrize("how", ["aborted", "relayed"])
+def test_session_keys_are_erased_once_they_are_not_needed(
+    rig: Rig, plane: str, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """What packets are sealed and opened with are copies, with their own owner."""
+    if plane == "native":
+        return  # the machine in C erases all that it has (tests/proto)
+    taken: list[bytearray] = []
+    take_keys = Handshake.take_keys
+
+    def take(handshake: Handshake) -> SessionKeys:
+        keys = take_keys(handshake)
+        taken.extend(keys)
+        return keys
+
+    monkeypatch.setattr(Handshake, "take_keys", take)
+    talk = begin(rig, Role.S, target=rig.network.full())
+    talk.peer.write(talk.hello())
+    rig.until(lambda: taken)
+    assert all(key != bytes(32) for key in taken)
+    if how == "aborted":
+        rig.plane.abort_all()
+    else:
+        talk.target.make_room()
+        rig.until(lambda: rig.established)
+    assert taken == 4 * [bytes(32)]
 
 
 # There is more news than can be told at once
