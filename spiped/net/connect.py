@@ -39,7 +39,6 @@ class Connector:
         self._on_connected = on_connected
         self._on_failed = on_failed
         self._sock: socket.socket | None = None
-        self._failure = Ending(Cause.CONNECT, "no address")
         self._timer: Timer | None = None
 
     def start(self) -> None:
@@ -54,9 +53,6 @@ class Connector:
 
     def _try_next(self) -> None:
         left = self._deadline - time.monotonic()
-        if not self._targets:
-            self._on_failed(self._failure)
-            return
         target = self._targets[0]
         if left <= 0:
             self._timer = self._reactor.call_later(0, lambda: self._on_failed(_timed_out(target)))
@@ -90,9 +86,9 @@ class Connector:
 
     def _advance(self, failure: Ending) -> None:
         self._close()
-        self._failure = failure
         del self._targets[0]
-        self._timer = self._reactor.call_later(0, self._try_next)
+        then = self._try_next if self._targets else lambda: self._on_failed(failure)
+        self._timer = self._reactor.call_later(0, then)
 
     def _close(self) -> None:
         if self._sock is not None:

@@ -6,64 +6,66 @@ import os
 import socket
 from collections.abc import Callable
 
-from spiped.crypto import wipe
+from spiped.crypto import Backend, wipe
 from spiped.errors import HandshakeError, describe
-from spiped.light import TYPE_CHECKING
 from spiped.net.ending import Cause, Ending
 from spiped.net.pipe import Pipe
-from spiped.net.reactor import HANGUP, NOTHING, READ, WRITE
+from spiped.net.reactor import HANGUP, NOTHING, READ, WRITE, Reactor
 from spiped.net.sockets import close_with_reset, take_error
 from spiped.proto.handshake import Handshake, Step, draw_secrets
 from spiped.proto.keys import SessionKeys
 
-if TYPE_CHECKING:
-    from spiped.net.portable_plane import PortablePlane
-
 
 class Negotiation:
-    """A `Channel`: feeds a handshake from a socket and the socket from the handshake.
+    """Feeds a handshake from a socket, which it takes over, and the socket from the handshake.
 
-    Reads no byte more than the handshake wants: what follows belongs to the relay.
+    Reads no byte more than the handshake wants: what follows belongs to the relay.  Calls
+    ``on_authentic`` when the peer has proved to hold the key, ``on_ready`` when the handshake is
+    complete, and ``on_failed``, instead of or after these, when the socket has been reset.
     """
 
     def __init__(
         self,
-        plane: PortablePlane,
+        reactor: Reactor,
+        crypto: Backend,
         sock: socket.socket,
         pipe: Pipe,
         on_authentic: Callable[[], None],
         on_ready: Callable[[], None],
-        on_end: Callable[[Ending], None],
+        on_failed: Callable[[Ending], None],
     ) -> None:
-        self._plane = plane
-        self._reactor = plane.reactor
+        self._reactor = reactor
         self._sock = sock
-        self._role = pipe.role
         self._handshake = Handshake(
-            plane.crypto,
+            crypto,
             pipe.role,
             pipe.K,
-            draw_secrets(plane.crypto, pipe.weak),
+            draw_secrets(crypto, pipe.weak),
             require_pfs=pipe.require_pfs,
         )
         self._on_authentic = on_authentic
         self._on_ready = on_ready
-        self._on_end = on_end
+        self._on_failed = on_failed
         self._unsent = b""
         self._keys: SessionKeys | None = None
         self._computing = False
         self._over = False
-        plane.negotiations.add(self)
         self._reactor.watch(sock, READ | WRITE, self._on_events)
 
-    def relay(self, plain: socket.socket) -> None:
+    @property
+    def ready(self) -> bool:
+        """The handshake is complete, and what it had to say has been sent."""
+        return self._keys is not None
+
+    def take(self) -> tuple[socket.socket, SessionKeys]:
+        """The socket and the keys of a handshake that is `ready`; whoever takes them owns them."""
         assert self._keys is not None
         keys, self._keys = self._keys, None
         self._forget()
-        self._plane.adopt(self._role, plain, self._sock, keys, self._on_end)
-        wipe(*keys)
+        return self._sock, keys
 
     def cancel(self) -> None:
+        """Reset the socket, and call nobody back any more."""
         if not self._over:
             self._forget()
             self._handshake.abandon()
@@ -71,18 +73,13 @@ class Negotiation:
                 wipe(*self._keys)
             close_with_reset(self._sock)
 
-    def abort(self) -> None:
-        """End it as if it had failed, because we are shutting down."""
-        self._fail(Ending(Cause.SHUTDOWN))
-
     def _forget(self) -> None:
         self._over = True
-        self._plane.negotiations.discard(self)
         self._reactor.unwatch(self._sock)
 
     def _fail(self, ending: Ending) -> None:
         self.cancel()
-        self._on_end(ending)
+        self._on_failed(ending)
 
     def _on_events(self, events: int) -> None:
         try:

@@ -13,7 +13,7 @@ class Pipe(NamedTuple):
 
     role: Role
     K: bytes | bytearray
-    targets: list[SocketAddress]
+    targets: list[SocketAddress]  # never empty
     bind: SocketAddress | None = None
     weak: bool = False
     require_pfs: bool = False

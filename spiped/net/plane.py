@@ -68,7 +68,10 @@ class Plane(Protocol):
         """
 
     def abort_all(self) -> None:
-        """Reset every connection; all have ended with `Cause.SHUTDOWN` when this returns."""
+        """Reset every connection; all have ended with `Cause.SHUTDOWN` when this returns.
+
+        Nobody is accepted any more.
+        """
 
     def close(self) -> None:
         """Give up what the plane holds, once it carries no connection any more."""

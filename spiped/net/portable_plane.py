@@ -6,68 +6,56 @@ import socket
 from collections.abc import Callable
 
 from spiped.crypto import Backend
+from spiped.net.accepting import Acceptor
+from spiped.net.address import SocketAddress
+from spiped.net.connection import Connection
 from spiped.net.ending import Ending
-from spiped.net.negotiation import Negotiation
 from spiped.net.pipe import Pipe
-from spiped.net.reactor import READ, Reactor
-from spiped.net.relay import Relay, RelayedConnection
-from spiped.observe.slot import Slot
-from spiped.proto.keys import SessionKeys
-from spiped.proto.packets import Opener, Sealer
-from spiped.proto.role import Role
+from spiped.net.plane import Service
+from spiped.net.reactor import Reactor
+from spiped.observe.slot import Field, Slot
 
 
 class PortablePlane:
     """A `Plane` on the reactor."""
 
-    def __init__(self, reactor: Reactor, crypto: Backend, slot: Slot, drain_timeout: float) -> None:
-        self.reactor = reactor
-        self.crypto = crypto
-        self.drain_timeout = drain_timeout
-        self.negotiations: set[Negotiation] = set()
+    def __init__(self, reactor: Reactor, crypto: Backend, slot: Slot) -> None:
+        self._reactor = reactor
+        self._crypto = crypto
         self._slot = slot
-        self._connections: set[RelayedConnection] = set()
+        self._connections: dict[Connection, Callable[[Ending], None]] = {}
+        self._acceptor: Acceptor | None = None
 
-    def negotiate(
-        self,
-        crypt: socket.socket,
-        pipe: Pipe,
-        on_authentic: Callable[[], None],
-        on_ready: Callable[[], None],
-        on_end: Callable[[Ending], None],
-    ) -> Negotiation:
-        return Negotiation(self, crypt, pipe, on_authentic, on_ready, on_end)
+    def serve(self, service: Service) -> None:
+        self._acceptor = Acceptor(self._reactor, self._slot, service, self._begin)
 
-    def adopt(
-        self,
-        role: Role,
-        plain: socket.socket,
-        crypt: socket.socket,
-        keys: SessionKeys,
-        on_end: Callable[[Ending], None],
-    ) -> None:
-        """Relay between two sockets, with keys that are copied."""
-        E_C, H_C, E_S, H_S = keys
-        ours, peers = ((E_C, H_C), (E_S, H_S)) if role is Role.C else ((E_S, H_S), (E_C, H_C))
-        seal = Relay(plain, crypt, Sealer(self.crypto, *ours), self._slot)
-        open_ = Relay(crypt, plain, Opener(self.crypto, *peers), self._slot)
-        self._connections.add(RelayedConnection(self, seal, open_, on_end))
+    def retarget(self, targets: list[SocketAddress]) -> None:
+        if self._acceptor is not None:
+            self._acceptor.retarget(targets)
 
-    def watch_listener(self, listener: socket.socket, callback: Callable[[], None]) -> None:
-        self.reactor.watch(listener, READ, lambda events: callback())
+    def stop_serving(self) -> None:
+        if self._acceptor is not None:
+            self._acceptor.stop()
+            self._acceptor = None
 
-    def unwatch_listener(self, listener: socket.socket) -> None:
-        self.reactor.unwatch(listener)
-
-    def forget(self, connection: RelayedConnection) -> None:
-        """A connection has ended."""
-        self._connections.discard(connection)
+    def carry(self, accepted: socket.socket, pipe: Pipe, on_end: Callable[[Ending], None]) -> None:
+        self._slot.add(Field.ACTIVE, 1)
+        self._begin(accepted, pipe, on_end)
 
     def abort_all(self) -> None:
-        while self.negotiations:
-            next(iter(self.negotiations)).abort()
         while self._connections:
             next(iter(self._connections)).abort()
 
     def close(self) -> None:
         assert not self._connections
+
+    def _begin(self, accepted: socket.socket, pipe: Pipe, on_end: Callable[[Ending], None]) -> None:
+        """Carry a connection, which has been counted as active."""
+        connection = Connection(self._reactor, self._crypto, self._slot, pipe, self._on_end)
+        self._connections[connection] = on_end
+        connection.start(accepted)
+
+    def _on_end(self, connection: Connection, ending: Ending) -> None:
+        on_end = self._connections.pop(connection)
+        self._slot.add(Field.ACTIVE, -1)
+        on_end(ending)

@@ -16,15 +16,11 @@ from collections.abc import Callable
 
 from spiped.constants import BATCH_PACKETS, MESSAGE_MAX, PACKET_BYTES
 from spiped.errors import PacketError, describe
-from spiped.light import TYPE_CHECKING
 from spiped.net.ending import Cause, Ending
-from spiped.net.reactor import HANGUP, NOTHING, READ, WRITE, Timer
+from spiped.net.reactor import HANGUP, NOTHING, READ, WRITE, Reactor, Timer
 from spiped.net.sockets import close_gracefully, close_with_reset, take_error
 from spiped.observe.slot import Field, Slot
 from spiped.proto.packets import Opener, Sealer
-
-if TYPE_CHECKING:
-    from spiped.net.portable_plane import PortablePlane
 
 DRAIN_POLL = 0.01  # seconds between two looks at how much the peer has still to acknowledge
 
@@ -119,15 +115,17 @@ class RelayedConnection:
 
     def __init__(
         self,
-        plane: PortablePlane,
+        reactor: Reactor,
         seal: Relay,
         open_: Relay,
+        drain_timeout: float,
         on_end: Callable[[Ending], None],
     ) -> None:
-        self._plane = plane
-        self._reactor = plane.reactor
+        """``drain_timeout``: seconds that the rest of a failed connection has to be delivered."""
+        self._reactor = reactor
         self._seal = seal
         self._open = open_
+        self._drain_timeout = drain_timeout
         self._on_end = on_end
         self._failure: Ending | None = None
         self._last: Relay | None = None  # after a failure: the direction that is still delivered
@@ -223,7 +221,7 @@ class RelayedConnection:
 
     def _begin_to_drain(self) -> None:
         self._unwatch()
-        self._deadline = time.monotonic() + self._plane.drain_timeout
+        self._deadline = time.monotonic() + self._drain_timeout
         self._drain()
 
     def _drain(self) -> None:
@@ -259,7 +257,6 @@ class RelayedConnection:
         for relay in (self._seal, self._open):
             close(relay.source)
             relay.wipe()
-        self._plane.forget(self)
         self._on_end(ending._replace(sealed=self._seal.carried, opened=self._open.carried))
 
 

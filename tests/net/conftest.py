@@ -11,6 +11,7 @@ from spiped.crypto import Backend
 from spiped.net.plane import Plane
 from spiped.net.portable_plane import PortablePlane
 from spiped.net.reactor import Reactor
+from spiped.observe.counters import Counters
 from spiped.observe.slot import Slot
 from tests.conftest import backends
 from tests.net.rig import Rig, no_descriptor_leaks
@@ -31,19 +32,19 @@ def _crypto(plane: str) -> Backend:
     return backend
 
 
-def make_rig(plane: str, drain_timeout: float | None = None) -> Rig:
+def make_rig(plane: str, counters: Counters | None = None, index: int = 1) -> Rig:
     """A rig with the plane of this name."""
     crypto = _crypto(plane)
 
-    def make(reactor: Reactor, slot: Slot, timeout: float) -> Plane:
+    def make(reactor: Reactor, slot: Slot) -> Plane:
         if plane != "native":
-            return PortablePlane(reactor, crypto, slot, timeout)
+            return PortablePlane(reactor, crypto, slot)
         native_plane = importlib.import_module("spiped.net.native_plane")
         if not native_plane.AVAILABLE:
             pytest.skip("no data plane in C on this system")
-        return native_plane.NativePlane(reactor, slot, timeout)
+        return native_plane.NativePlane(reactor, slot)
 
-    return Rig(make, crypto) if drain_timeout is None else Rig(make, crypto, drain_timeout)
+    return Rig(make, crypto, counters, index)
 
 
 @pytest.fixture(params=PLANES)
@@ -58,14 +59,14 @@ def new_rig(plane: str) -> Iterator[Callable[..., Rig]]:
     """Make rigs with each data plane; they are closed afterwards."""
     rigs: list[Rig] = []
 
-    def make(drain_timeout: float | None = None) -> Rig:
-        rigs.append(make_rig(plane, drain_timeout))
+    def make(counters: Counters | None = None, index: int = 1) -> Rig:
+        rigs.append(make_rig(plane, counters, index))
         return rigs[-1]
 
     _crypto(plane)  # its import may open descriptors for good
     with no_descriptor_leaks():
         yield make
-        for rig in rigs:
+        for rig in reversed(rigs):
             rig.close()
 
 

@@ -10,26 +10,30 @@ import array
 import errno
 import fcntl
 import os
+import resource
 import socket
 import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from spiped.constants import CIPHERTEXT_BYTES, PACKET_BYTES
 from spiped.crypto import Backend
+from spiped.net.address import SocketAddress
 from spiped.net.ending import Cause, Ending
 from spiped.net.pipe import Pipe
-from spiped.net.plane import Channel, Plane
+from spiped.net.plane import Plane, Service
 from spiped.net.reactor import Reactor
 from spiped.net.sockets import close_with_reset, tune
-from spiped.observe.slot import Slot
+from spiped.observe.counters import Counters
+from spiped.observe.slot import Field, Slot
 from spiped.proto.handshake import Handshake, Role, Step, draw_secrets
 from spiped.proto.keys import SessionKeys
 from spiped.proto.packets import Opener, Sealer
+from tests.net.network import Network, Target, limit_buffers, opposite_end
 
 DEADLINE = 30.0  # seconds until a test that waits has failed
 FOREVER = 3600.0  # seconds: what is waited for must not be a time limit
@@ -54,7 +58,7 @@ def tcp_pair(buffers: int = 0) -> tuple[socket.socket, socket.socket]:
     with socket.socket() as listener, socket.socket() as first:
         for sock in (listener, first):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is written is sent
-            _limit(sock, buffers)
+            limit_buffers(sock, buffers)
         listener.bind(("127.0.0.1", 0))
         listener.listen(1)
         first.connect(listener.getsockname())
@@ -65,14 +69,8 @@ def tcp_pair(buffers: int = 0) -> tuple[socket.socket, socket.socket]:
 def unix_pair(buffers: int = 0) -> tuple[socket.socket, socket.socket]:
     pair = socket.socketpair()
     for sock in pair:
-        _limit(sock, buffers)
+        limit_buffers(sock, buffers)
     return pair
-
-
-def _limit(sock: socket.socket, buffers: int) -> None:
-    if buffers:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
 
 
 def prepare(sock: socket.socket) -> None:
@@ -169,24 +167,11 @@ class Peer:
 
 
 class Outcome:
-    """What a plane has told of a connection, in the order in which it may."""
+    """What a plane has told of a connection: how it has ended."""
 
     def __init__(self) -> None:
-        self.authentic = False
-        self.ready = False
         self.ending: Ending | None = None
-        self.when_ready: Callable[[], None] | None = None
         self.when_ended: Callable[[], None] | None = None
-
-    def on_authentic(self) -> None:
-        assert (self.authentic, self.ready, self.ending) == (False, False, None)
-        self.authentic = True
-
-    def on_ready(self) -> None:
-        assert (self.authentic, self.ready, self.ending) == (True, False, None)
-        self.ready = True
-        if self.when_ready is not None:
-            self.when_ready()
 
     def on_end(self, ending: Ending) -> None:
         assert self.ending is None, "a connection ended twice"
@@ -249,62 +234,97 @@ class Rig:
 
     def __init__(
         self,
-        make_plane: Callable[[Reactor, Slot, float], Plane],
+        make_plane: Callable[[Reactor, Slot], Plane],
         crypto: Backend,
-        drain_timeout: float = FOREVER,
+        counters: Counters | None = None,
+        index: int = 1,
     ) -> None:
+        """Rigs with the same ``counters`` are workers of one daemon, each with its own slot."""
         self.crypto = crypto
-        self.slot = Slot()
+        self.network = Network()
+        self.counters = Counters(3) if counters is None else counters
+        self._owns_counters = counters is None
+        self.slot = self.counters.slot(index)
         self.reactor = Reactor()
-        self.plane = make_plane(self.reactor, self.slot, drain_timeout)
+        self.plane = make_plane(self.reactor, self.slot)
         self.peers: list[Peer] = []
+        self._serving = False
         self._still = 0  # turns since a peer has moved something
 
     def close(self) -> None:
+        if self._serving:
+            self.stop_serving()
         self.plane.abort_all()
         self.plane.close()
         self.reactor.close()
         for peer in self.peers:
             peer.close()
+        self.network.close()
+        self.slot.view.release()
+        if self._owns_counters:
+            self.counters.close()
 
     # Connections
+
+    @property
+    def established(self) -> int:
+        """How many connections have got as far as relaying."""
+        return self.slot[Field.ESTABLISHED]
 
     def peer(self, sock: socket.socket) -> Peer:
         self.peers.append(Peer(sock))
         return self.peers[-1]
 
-    def negotiate(
-        self,
-        role: Role,
-        crypt: socket.socket,
-        *,
-        weak: bool = False,
-        require_pfs: bool = False,
-    ) -> tuple[Channel, Outcome]:
-        """Begin a handshake."""
-        prepare(crypt)
-        outcome = Outcome()
-        channel = self.plane.negotiate(
-            crypt,
-            Pipe(role, K, [], weak=weak, require_pfs=require_pfs),
-            outcome.on_authentic,
-            outcome.on_ready,
-            outcome.on_end,
-        )
-        return channel, outcome
+    def carry(
+        self, role: Role, accepted: socket.socket, *targets: SocketAddress, **options: Any
+    ) -> Outcome:
+        """Have the plane carry a connection; ``options`` are a pipe's.
 
-    def relay(self, channel: Channel, plain: socket.socket) -> None:
-        prepare(plain)
-        channel.relay(plain)
-
-    def adopt(self, role: Role, plain: socket.socket, crypt: socket.socket) -> Outcome:
-        """Negotiate, and relay as soon as that is possible.
-
-        The handshakes are weak, and so fast: this is for what comes after them.
+        The handshake is weak, and so fast, unless a test asks for another.
         """
-        channel, outcome = self.negotiate(role, crypt, weak=True)
-        outcome.when_ready = lambda: self.relay(channel, plain)
+        prepare(accepted)
+        outcome = Outcome()
+        options = {"weak": True, "timeout": FOREVER} | options
+        self.plane.carry(accepted, Pipe(role, K, list(targets), **options), outcome.on_end)
+        assert outcome.ending is None, "told from within"
         return outcome
+
+    def serve(self, service: Service) -> None:
+        self.plane.serve(service)
+        self._serving = True
+
+    def stop_serving(self) -> None:
+        self.plane.stop_serving()
+        self._serving = False
+
+    def take(
+        self,
+        target: Target,
+        buffers: int = 0,
+        step: Callable[[], object] | None = None,
+    ) -> socket.socket:
+        """Wait for the plane to come to a target; nobody else will be accepted there.
+
+        ``buffers``: limits what the plane's own socket may hold, too.
+        """
+        taken: list[socket.socket] = []
+
+        def came() -> bool:
+            sock = target.take()
+            if sock is not None:
+                taken.append(sock)
+            return bool(taken)
+
+        self.until(came, step or self.turn)
+        target.close()
+        if buffers:
+            with opposite_end(taken[0]) as planes:
+                limit_buffers(planes, buffers)
+        return taken[0]
+
+    def accept(self, target: Target) -> Peer:
+        """Be the peer at a target of the plane's, once it comes."""
+        return self.peer(self.take(target, step=self.pump))
 
     def shake_hands(self, role: Role, sock: socket.socket) -> SessionKeys:
         """Be the peer of a handshake, in this role."""
@@ -324,28 +344,43 @@ class Rig:
 
     def pair(self, plain: str = "tcp", crypt: str = "tcp", buffers: int = 0) -> Pair:
         """Two connections, back to back; ``plain`` and ``crypt`` say over what."""
-        client, plain_C = PAIRS[plain](buffers)
-        crypt_C, crypt_S = PAIRS[crypt](buffers)
-        plain_S, target = PAIRS[plain](buffers)
-        C = self.adopt(Role.C, plain_C, crypt_C)
-        S = self.adopt(Role.S, plain_S, crypt_S)
-        self.until(lambda: C.ready and S.ready, self.turn)
+        before = self.established
+        client, accepted = PAIRS[plain](buffers)
+        middle = self.network.target(crypt, buffers=buffers)
+        C = self.carry(Role.C, accepted, middle.address)
+        end = self.network.target(plain, buffers=buffers)
+        S = self.carry(Role.S, self.take(middle, buffers), end.address)
+        target = self.take(end, buffers)
+        self.until(lambda: self.established == before + 2, self.turn)
         return Pair(self.peer(client), self.peer(target), C, S)
 
     def half(
-        self, role: Role = Role.C, plain: str = "tcp", crypt: str = "tcp", buffers: int = 0
+        self,
+        role: Role = Role.C,
+        plain: str = "tcp",
+        crypt: str = "tcp",
+        buffers: int = 0,
+        **options: Any,
     ) -> Half:
-        near, plain_ = PAIRS[plain](buffers)
-        crypt_, far = PAIRS[crypt](buffers)
-        outcome = self.adopt(role, plain_, crypt_)
-        opposite = Role.S if role is Role.C else Role.C
-        keys = self.shake_hands(opposite, far)
-        self.until(lambda: outcome.ready, self.turn)
-        C, S = keys[:2], keys[2:]
-        ours, peers = (C, S) if role is Role.C else (S, C)
+        before = self.established
+        inner, outer = (plain, crypt) if role is Role.C else (crypt, plain)
+        near, accepted = PAIRS[inner](buffers)
+        target = self.network.target(outer, buffers=buffers)
+        outcome = self.carry(role, accepted, target.address, **options)
+        if role is Role.C:
+            far = self.take(target, buffers)
+            keys = self.shake_hands(Role.S, far)
+            ours, peers = keys[:2], keys[2:]
+            plain_, crypt_ = near, far
+        else:
+            keys = self.shake_hands(Role.C, near)
+            far = self.take(target, buffers)
+            ours, peers = keys[2:], keys[:2]
+            plain_, crypt_ = far, near
+        self.until(lambda: self.established == before + 1, self.turn)
         return Half(
-            self.peer(near),
-            self.peer(far),
+            self.peer(plain_),
+            self.peer(crypt_),
             outcome,
             Sealer(self.crypto, *peers),
             Opener(self.crypto, *ours),
@@ -392,3 +427,24 @@ def no_descriptor_leaks() -> Iterator[None]:
     before = open_descriptors()
     yield
     assert len(open_descriptors()) == len(before), "descriptors were left open"
+
+
+@contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    """Nobody in this process can open anything."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def waste(rig: Rig, seconds: float = 0.1) -> float:
+    """How much of a CPU is spent while nothing happens."""
+    before, until = time.process_time(), time.monotonic() + seconds
+    while time.monotonic() < until:
+        rig.turn(max(0.0, until - time.monotonic()))
+    return (time.process_time() - before) / seconds

@@ -3,272 +3,251 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from spiped.net.address import SocketAddress
-from spiped.net.connect import Connector
-from spiped.net.ending import Cause, Ending
-from spiped.net.pipe import Pipe
-from spiped.net.reactor import Reactor
+from spiped.net.ending import Cause
+from spiped.observe.slot import Field
 from spiped.proto.handshake import Role
-from tests.net.rig import K, no_descriptor_leaks
-from tests.net.test_reactor import run_until, turns
+from tests.helpers import lack
+from tests.net.network import Target
+from tests.net.rig import RESET, Outcome, Peer, Rig, no_more_descriptors, tcp_pair, unix_pair
+from tests.net.voice import Voice, converse
 
-LONG = 3600.0  # seconds: what is waited for must not be a time limit
 REFUSED = os.strerror(errno.ECONNREFUSED)
 
 
-class Attempt:
-    """A connector, and what has come of it."""
-
-    def __init__(
-        self,
-        reactor: Reactor,
-        targets: list[SocketAddress],
-        timeout: float = LONG,
-        bind: SocketAddress | None = None,
-    ) -> None:
-        self.sock: socket.socket | None = None
-        self.failure: Ending | None = None
-        pipe = Pipe(Role.C, K, targets, bind=bind, timeout=timeout)
-        self.connector = Connector(reactor, pipe, self._on_connected, self._on_failed)
-        targets.clear()  # what is in there when it starts is what counts
-        self.connector.start()
-        assert not self.over
-
-    def _on_connected(self, sock: socket.socket) -> None:
-        assert not self.over
-        self.sock = sock
-
-    def _on_failed(self, failure: Ending) -> None:
-        assert not self.over
-        self.failure = failure
-
-    @property
-    def over(self) -> bool:
-        return self.sock is not None or self.failure is not None
+def attempt(rig: Rig, *targets: SocketAddress, **options: Any) -> Outcome:
+    """Have an encrypting end connect; its client waits, and says nothing."""
+    client, accepted = unix_pair()
+    rig.peer(client)
+    return rig.carry(Role.C, accepted, *targets, **options)
 
 
-class Network:
-    """Targets of every kind, and a reactor."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self.reactor = Reactor()
-
-    def listener(self, backlog: int = 16) -> tuple[socket.socket, SocketAddress]:
-        sock = self._stack.enter_context(socket.socket())
-        sock.bind(("127.0.0.1", 0))
-        sock.listen(backlog)
-        return sock, SocketAddress(sock.family, sock.getsockname())
-
-    def unix_listener(self, path: Path, backlog: int) -> tuple[socket.socket, SocketAddress]:
-        sock = self._stack.enter_context(socket.socket(socket.AF_UNIX))
-        sock.bind(str(path))
-        sock.listen(backlog)
-        return sock, SocketAddress(socket.AF_UNIX, str(path))
-
-    def refusing(self) -> SocketAddress:
-        """Nobody listens there, and nobody else may."""
-        sock = self._stack.enter_context(socket.socket())
-        sock.bind(("127.0.0.1", 0))
-        return SocketAddress(sock.family, sock.getsockname())
-
-    def silent(self) -> SocketAddress:
-        """Whoever connects to it hears nothing: its backlog is full."""
-        _, address = self.listener(backlog=0)
-        while True:
-            client = self._stack.enter_context(socket.socket())
-            client.settimeout(0.2)
-            try:
-                client.connect(address.sockaddr)
-            except TimeoutError:
-                return address
-
-    def fill(self, address: SocketAddress) -> list[socket.socket]:
-        """Fill a UNIX listener's backlog."""
-        clients = []
-        while True:
-            client = self._stack.enter_context(socket.socket(address.family))
-            client.setblocking(False)
-            try:
-                client.connect(address.sockaddr)
-            except BlockingIOError:
-                return clients
-            clients.append(client)
-
-    def attempt(self, *targets: SocketAddress, **options: object) -> Attempt:
-        attempt = Attempt(self.reactor, list(targets), **options)  # type: ignore[arg-type]
-        self._stack.callback(lambda: attempt.sock and attempt.sock.close())
-        return attempt
-
-    def wait_for(self, attempt: Attempt) -> Attempt:
-        run_until(self.reactor, lambda: attempt.over)
-        return attempt
+def ending(rig: Rig, outcome: Outcome) -> tuple[object, ...]:
+    rig.until(lambda: outcome.ending)
+    assert outcome.ending is not None
+    assert rig.slot[Field.ESTABLISHED] == 0
+    return tuple(outcome.ending)
 
 
-@pytest.fixture
-def network() -> Iterator[Network]:
-    with no_descriptor_leaks(), ExitStack() as stack:
-        network = Network(stack)
-        stack.callback(network.reactor.close)
-        yield network
+def reaches(rig: Rig, target: Target) -> Peer:
+    """The plane has connected, and begins its handshake."""
+    peer = rig.accept(target)
+    rig.until(lambda: len(peer.received) == 32)
+    return peer
 
 
-def test_a_target_is_reached(network: Network) -> None:
-    listener, address = network.listener()
-    attempt = network.wait_for(network.attempt(address))
-    assert attempt.sock is not None
-    accepted, peer = listener.accept()
-    accepted.close()
-    assert attempt.sock.getsockname() == peer
-    attempt.connector.cancel()  # too late, and harmless
-    assert attempt.sock.fileno() >= 0
+# It is reached
 
 
-def test_a_unix_target_is_reached(network: Network, tmp_path: Path) -> None:
-    _, address = network.unix_listener(tmp_path / "socket", 16)
-    assert network.wait_for(network.attempt(address)).sock is not None
+@pytest.mark.parametrize("transport", ["tcp", "unix"])
+def test_a_target_is_reached(rig: Rig, transport: str) -> None:
+    target = rig.network.target(transport)
+    outcome = attempt(rig, target.address)
+    reaches(rig, target)
+    assert outcome.ending is None
 
 
-def test_a_refusal_is_reported_with_its_address(network: Network) -> None:
-    address = network.refusing()
-    attempt = network.wait_for(network.attempt(address))
-    assert attempt.failure == (Cause.CONNECT, f"{address}: {REFUSED}", 0, 0)
+def test_an_ipv6_target_is_reached(rig: Rig) -> None:
+    try:
+        target = rig.network.target(host="::1")
+    except OSError:
+        lack("no IPv6 here")
+    attempt(rig, target.address)
+    reaches(rig, target)
 
 
-def test_a_missing_unix_target_is_reported(network: Network, tmp_path: Path) -> None:
-    address = SocketAddress(socket.AF_UNIX, str(tmp_path / "missing"))
-    attempt = network.wait_for(network.attempt(address))
-    reason = os.strerror(errno.ENOENT)
-    assert attempt.failure == (Cause.CONNECT, f"{address}: {reason}", 0, 0)
+def test_the_next_address_is_tried_when_one_refuses(rig: Rig) -> None:
+    target = rig.network.target()
+    attempt(rig, rig.network.refusing(), rig.network.missing(), target.address)
+    reaches(rig, target)
 
 
-def test_the_next_address_is_tried_when_one_refuses(network: Network) -> None:
-    listener, address = network.listener()
-    attempt = network.wait_for(network.attempt(network.refusing(), network.refusing(), address))
-    assert attempt.sock is not None
-    assert attempt.sock.getpeername() == listener.getsockname()
+def test_the_first_address_that_answers_is_taken(rig: Rig) -> None:
+    first, second = rig.network.target(), rig.network.target()
+    attempt(rig, first.address, second.address)
+    reaches(rig, first)
+    rig.rest()
+    assert not second.contacted
 
 
-def test_the_first_address_that_answers_is_taken(network: Network) -> None:
-    first, address = network.listener()
-    second, other = network.listener()
-    attempt = network.wait_for(network.attempt(address, other))
-    assert attempt.sock is not None
-    assert attempt.sock.getpeername() == first.getsockname()
-    second.setblocking(False)
-    with pytest.raises(BlockingIOError):
-        second.accept()
+def test_a_decrypting_end_tries_all_addresses_too(rig: Rig) -> None:
+    target = rig.network.target()
+    theirs, accepted = unix_pair()
+    rig.carry(Role.S, accepted, rig.network.refusing(), rig.network.missing(), target.address)
+    voice = Voice(rig, Role.S, rig.peer(theirs))
+    voice.wait_for_nonce()
+    voice.peer.write(voice.hello())
+    converse(rig, rig.accept(target), voice)
 
 
-def test_the_last_failure_is_the_one_that_is_reported(network: Network, tmp_path: Path) -> None:
-    last = network.refusing()
-    missing = SocketAddress(socket.AF_UNIX, str(tmp_path / "missing"))
-    attempt = network.wait_for(network.attempt(missing, last))
-    assert attempt.failure == (Cause.CONNECT, f"{last}: {REFUSED}", 0, 0)
-
-
-def test_a_silent_address_does_not_hide_the_next(network: Network) -> None:
+def test_a_silent_address_does_not_hide_the_next(rig: Rig) -> None:
     """It gets its share of the time, and no more."""
-    silent = network.silent()
-    listener, address = network.listener()
-    attempt = network.wait_for(network.attempt(silent, address, timeout=0.5))
-    assert attempt.failure is None
-    assert attempt.sock is not None
-    assert attempt.sock.getpeername() == listener.getsockname()
+    target = rig.network.target()
+    outcome = attempt(rig, rig.network.silent(), target.address, timeout=1.0)
+    rig.accept(target)
+    assert outcome.ending is None
+
+
+def test_without_a_limit_there_is_no_hurry(rig: Rig) -> None:
+    target = rig.network.target()
+    attempt(rig, rig.network.refusing(), target.address, timeout=math.inf)
+    waiting = attempt(rig, rig.network.silent(), timeout=math.inf)
+    reaches(rig, target)
+    rig.rest()
+    assert waiting.ending is None
+
+
+def test_a_full_unix_backlog_is_tried_again_until_there_is_room(rig: Rig) -> None:
+    target = rig.network.full()
+    outcome = attempt(rig, target.address)
+    rig.rest()
+    assert outcome.ending is None
+    target.make_room()
+    reaches(rig, target)
+
+
+# It is not
+
+
+def test_a_refusal_is_reported_with_its_address(rig: Rig) -> None:
+    address = rig.network.refusing()
+    assert ending(rig, attempt(rig, address)) == (Cause.CONNECT, f"{address}: {REFUSED}", 0, 0)
+
+
+def test_a_missing_unix_target_is_reported(rig: Rig) -> None:
+    address = rig.network.missing()
+    reason = os.strerror(errno.ENOENT)
+    assert ending(rig, attempt(rig, address)) == (Cause.CONNECT, f"{address}: {reason}", 0, 0)
+
+
+def test_the_last_failure_is_the_one_that_is_reported(rig: Rig) -> None:
+    last, silent = rig.network.refusing(), rig.network.silent()
+    for others in ([rig.network.missing()], [silent], [silent, rig.network.missing()]):
+        outcome = attempt(rig, *others, last, timeout=0.5)
+        assert ending(rig, outcome) == (Cause.CONNECT, f"{last}: {REFUSED}", 0, 0)
+    outcome = attempt(rig, last, silent, timeout=0.2)
+    assert ending(rig, outcome) == (Cause.CONNECT_TIMEOUT, str(silent), 0, 0)
+
+
+def test_the_time_is_up_when_nobody_answers(rig: Rig) -> None:
+    silent = rig.network.silent()
+    outcome = attempt(rig, silent, silent, timeout=0.2)
+    assert ending(rig, outcome) == (Cause.CONNECT_TIMEOUT, str(silent), 0, 0)
 
 
 @pytest.mark.parametrize("timeout", [0.0, 1e-9, 1e-300])
-def test_a_time_limit_that_is_over_at_once_is_not_told_from_within_start(
-    network: Network, timeout: float
+def test_a_time_limit_that_is_over_at_once_is_not_told_from_within(
+    rig: Rig, timeout: float
 ) -> None:
-    attempt = network.attempt(network.refusing(), timeout=timeout)  # which looks at that
-    network.wait_for(attempt)
-    assert attempt.failure is not None
-    assert attempt.failure.cause is Cause.CONNECT_TIMEOUT
+    silent = rig.network.silent()
+    outcome = attempt(rig, silent, timeout=timeout)  # which looks at that
+    assert ending(rig, outcome) == (Cause.CONNECT_TIMEOUT, str(silent), 0, 0)
 
 
-def test_the_time_is_up_when_nobody_answers(network: Network) -> None:
-    silent = network.silent()
-    attempt = network.wait_for(network.attempt(silent, silent, timeout=0.1))
-    assert attempt.failure == (Cause.CONNECT_TIMEOUT, str(silent), 0, 0)
+def test_a_full_unix_backlog_is_tried_again_until_the_time_is_up(rig: Rig) -> None:
+    target = rig.network.full()
+    outcome = attempt(rig, target.address, timeout=0.2)
+    assert ending(rig, outcome) == (Cause.CONNECT_TIMEOUT, str(target.address), 0, 0)
+    target.make_room()
+    rig.rest()
+    assert not target.contacted
 
 
-def test_without_a_limit_there_is_no_hurry(network: Network) -> None:
-    listener, address = network.listener()
-    attempt = network.wait_for(network.attempt(network.refusing(), address, timeout=float("inf")))
-    assert attempt.sock is not None
-    assert attempt.sock.getpeername() == listener.getsockname()
+@pytest.mark.parametrize("role", list(Role), ids=lambda role: role.name)
+def test_running_out_of_descriptors_ends_that_connection_alone(rig: Rig, role: Role) -> None:
+    other = rig.half()
+    refusing, target = rig.network.refusing(), rig.network.target()
+    theirs, accepted = tcp_pair()
+    peer = rig.peer(theirs)
+    with no_more_descriptors():
+        outcome = rig.carry(role, accepted, refusing, target.address)
+        if role is Role.S:
+            voice = Voice(rig, Role.S, peer)
+            voice.wait_for_nonce()
+            peer.write(voice.hello())
+        rig.until(lambda: outcome.ending)
+        reason = os.strerror(errno.EMFILE)
+        assert outcome.ending == (Cause.CONNECT, f"{target.address}: {reason}", 0, 0)
+        rig.until(lambda: peer.ending == RESET)
+        other.write(b"others go on")
+        rig.until(lambda: other.plain.received == b"others go on")
 
 
-def test_a_full_unix_backlog_is_tried_again_until_there_is_room(
-    network: Network, tmp_path: Path
-) -> None:
-    listener, address = network.unix_listener(tmp_path / "socket", 0)
-    network.fill(address)
-    attempt = network.attempt(address)
-    turns(network.reactor, 10)
-    assert not attempt.over
-    listener.accept()[0].close()
-    assert network.wait_for(attempt).sock is not None
+def test_many_may_fail_at_once(rig: Rig) -> None:
+    """More than can be told at once."""
+    address = rig.network.refusing()
+    outcomes = [attempt(rig, address) for _ in range(150)]
+    rig.until(lambda: all(outcome.ending for outcome in outcomes))
+    assert {outcome.ending for outcome in outcomes} == {
+        (Cause.CONNECT, f"{address}: {REFUSED}", 0, 0)
+    }
 
 
-def test_a_full_unix_backlog_is_tried_again_until_the_time_is_up(
-    network: Network, tmp_path: Path
-) -> None:
-    _, address = network.unix_listener(tmp_path / "socket", 0)
-    network.fill(address)
-    attempt = network.wait_for(network.attempt(address, timeout=0.1))
-    assert attempt.failure == (Cause.CONNECT_TIMEOUT, str(address), 0, 0)
+# Where it comes from
 
 
-def test_the_connection_comes_from_where_it_is_asked_to(network: Network) -> None:
-    _, address = network.listener()
-    bind = SocketAddress(socket.AF_INET, ("127.0.0.2", 0))
-    attempt = network.wait_for(network.attempt(address, bind=bind))
-    assert attempt.sock is not None
-    assert attempt.sock.getsockname()[0] == "127.0.0.2"
+def test_a_connection_comes_from_where_it_is_asked_to(rig: Rig) -> None:
+    target = rig.network.target()
+    attempt(rig, target.address, bind=SocketAddress(socket.AF_INET, ("127.0.0.2", 0)))
+    assert reaches(rig, target).sock.getpeername()[0] == "127.0.0.2"
 
 
-def test_a_place_that_is_taken_fails_the_attempt(network: Network) -> None:
+def test_a_unix_connection_comes_from_the_path_it_is_asked_to(rig: Rig) -> None:
+    target, bind = rig.network.target("unix"), rig.network.missing()
+    attempt(rig, target.address, bind=bind)
+    assert reaches(rig, target).sock.getpeername() == bind.sockaddr
+
+
+@pytest.mark.parametrize("transport", ["tcp", "unix"])
+def test_a_place_that_is_taken_fails_the_attempt(rig: Rig, transport: str) -> None:
     """With a port of one's own, there is one connection to a target at a time."""
-    _, address = network.listener()
-    bind = network.refusing()._replace(sockaddr=("127.0.0.2", network.refusing().sockaddr[1]))
-    first = network.wait_for(network.attempt(address, bind=bind))
-    assert first.sock is not None
-    second = network.wait_for(network.attempt(address, bind=bind))
-    assert second.failure is not None
-    assert second.failure.cause is Cause.CONNECT
+    target = rig.network.target(transport)
+    if transport == "tcp":
+        port = rig.network.refusing().sockaddr[1]
+        bind = SocketAddress(socket.AF_INET, ("127.0.0.2", port))
+    else:
+        bind = rig.network.missing()
+    first = attempt(rig, target.address, bind=bind)
+    rig.until(lambda: target.contacted)
+    cause, detail, _, _ = ending(rig, attempt(rig, target.address, bind=bind))
+    assert cause is Cause.CONNECT
+    reasons = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
+    assert detail in [f"{target.address}: {os.strerror(number)}" for number in reasons]
+    assert first.ending is None
 
 
-def test_the_wrong_kind_of_place_fails_the_attempt(network: Network) -> None:
-    _, address = network.listener()
-    bind = SocketAddress(socket.AF_INET6, ("::1", 0, 0, 0))
-    attempt = network.wait_for(network.attempt(address, bind=bind))
-    assert attempt.failure is not None
-    assert attempt.failure.cause is Cause.CONNECT
+def test_the_wrong_kind_of_place_fails_the_attempt(rig: Rig) -> None:
+    """For that address: there may be another for which it is right."""
+    target, other = rig.network.target(), rig.network.target("unix")
+    reason = os.strerror(errno.EAFNOSUPPORT)
+    for bind in (SocketAddress(socket.AF_INET6, ("::1", 0, 0, 0)), rig.network.missing()):
+        outcome = attempt(rig, target.address, bind=bind)
+        assert ending(rig, outcome) == (Cause.CONNECT, f"{target.address}: {reason}", 0, 0)
+    attempt(rig, target.address, other.address, bind=bind)
+    reaches(rig, other)
+
+
+# It is given up
 
 
 @pytest.mark.parametrize("kind", ["reachable", "refusing", "silent", "full"])
-def test_a_cancelled_attempt_calls_nobody_back(network: Network, tmp_path: Path, kind: str) -> None:
-    address = {
-        "reachable": lambda: network.listener()[1],
-        "refusing": network.refusing,
-        "silent": network.silent,
-        "full": lambda: network.unix_listener(tmp_path / "socket", 0)[1],
-    }[kind]()
-    if kind == "full":
-        network.fill(address)
-    attempt = network.attempt(address, timeout=0.05)
-    attempt.connector.cancel()
-    attempt.connector.cancel()
-    network.reactor.call_later(0.1, network.reactor.stop)
-    network.reactor.run()
-    assert not attempt.over
+def test_an_attempt_that_is_aborted_is_reported_once(rig: Rig, kind: str) -> None:
+    target = rig.network.full() if kind == "full" else rig.network.target()
+    address = {"refusing": rig.network.refusing, "silent": rig.network.silent}.get(
+        kind, lambda: target.address
+    )()
+    outcome = attempt(rig, address, timeout=0.1)
+    rig.plane.abort_all()
+    assert ending(rig, outcome) == (Cause.SHUTDOWN, "", 0, 0)
+    target.make_room()
+    rig.turn(0.2)  # an Outcome that is called again fails
+    if target.contacted:
+        far = rig.accept(target)
+        rig.until(lambda: far.ending == RESET)

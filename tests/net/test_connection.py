@@ -5,94 +5,41 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
+from spiped.constants import PACKET_BYTES
 from spiped.net.address import SocketAddress
-from spiped.net.connection import Connection, Machinery
-from spiped.net.ending import Cause, Ending
-from spiped.net.pipe import Pipe
+from spiped.net.ending import Cause
+from spiped.observe.slot import Field
 from spiped.proto.handshake import Role
-from tests.net.rig import END, PAIRS, RESET, K, Peer, Rig, prepare
-from tests.net.test_connect import Network
-from tests.net.voice import HANDSHAKE_BYTES, Voice
+from tests.net.network import inheritable, opposite_end
+from tests.net.rig import END, FOREVER, PAIRS, RESET, Outcome, Peer, Rig
+from tests.net.test_sockets import is_tuned
+from tests.net.voice import HANDSHAKE_BYTES, Voice, begin, converse, held_up
 
-LONG = 3600.0  # seconds: what is waited for must not be a time limit
+LOST = os.strerror(errno.ECONNRESET)
 
 in_both_roles = pytest.mark.parametrize("role", list(Role), ids=lambda role: role.name)
 
 
 class Attempt:
-    """A connection that is being made, and what is told of it."""
+    """A connection that is being made, and who wanted it."""
 
     def __init__(
         self,
         rig: Rig,
         role: Role,
         target: SocketAddress,
-        timeout: float = LONG,
+        timeout: float = FOREVER,
         transport: str = "tcp",
+        keepalive: bool = True,
     ) -> None:
-        self.established = False
-        self.ending: Ending | None = None
-        accepted, theirs = PAIRS[transport]()
-        prepare(accepted)
-        self.peer = rig.peer(theirs)  # who connected to us
-        pipe = Pipe(role, K, [target], weak=True, timeout=timeout)
-        self.connection = Connection(
-            Machinery(rig.reactor, rig.plane), pipe, "a peer", self._on_established, self._on_end
+        theirs, accepted = PAIRS[transport]()
+        self.outcome: Outcome = rig.carry(
+            role, accepted, target, timeout=timeout, keepalive=keepalive
         )
-        self.connection.start(accepted)
-        assert not self.over
-
-    def _on_established(self, connection: Connection) -> None:
-        assert connection is self.connection
-        assert not self.over
-        self.established = True
-
-    def _on_end(self, connection: Connection, ending: Ending) -> None:
-        assert connection is self.connection
-        assert self.ending is None
-        self.ending = ending
-
-    @property
-    def over(self) -> bool:
-        return self.established or self.ending is not None
-
-
-@pytest.fixture
-def network() -> Iterator[Network]:
-    with ExitStack() as stack:
-        network = Network(stack)
-        stack.callback(network.reactor.close)
-        yield network
-
-
-def accept(rig: Rig, listener: socket.socket) -> Peer:
-    """Wait for who comes to the target."""
-    listener.setblocking(False)
-    accepted: list[socket.socket] = []
-
-    def came() -> bool:
-        try:
-            accepted.append(listener.accept()[0])
-        except BlockingIOError:
-            return False
-        return True
-
-    rig.until(came)
-    return rig.peer(accepted[0])
-
-
-def nobody_came(listener: socket.socket) -> bool:
-    listener.setblocking(False)
-    try:
-        listener.accept()[0].close()
-    except BlockingIOError:
-        return True
-    return False
+        self.peer: Peer = rig.peer(theirs)
 
 
 def voice_of(rig: Rig, role: Role, peer: Peer) -> Voice:
@@ -102,211 +49,299 @@ def voice_of(rig: Rig, role: Role, peer: Peer) -> Voice:
     return voice
 
 
-def converse(rig: Rig, plain: Peer, voice: Voice) -> None:
-    """Complete a handshake, and exchange data in both directions."""
-    voice.peer.write(voice.hello() + voice.seal(b"from afar"))
-    rig.until(lambda: plain.received == b"from afar")
-    plain.write(b"from here")
-    rig.until(lambda: len(voice.peer.received) > HANDSHAKE_BYTES)
-    assert voice.opened() == b"from here"
-
-
 # It succeeds
 
 
-def test_an_encrypting_end_connects_and_relays(rig: Rig, network: Network) -> None:
-    listener, address = network.listener()
-    made = Attempt(rig, Role.C, address)
-    converse(rig, made.peer, voice_of(rig, Role.C, accept(rig, listener)))
-    assert made.established
+def test_an_encrypting_end_connects_and_relays(rig: Rig) -> None:
+    target = rig.network.target()
+    made = Attempt(rig, Role.C, target.address)
+    voice = voice_of(rig, Role.C, rig.accept(target))
+    voice.peer.write(voice.hello())
+    converse(rig, made.peer, voice)
+    assert rig.established == 1
 
 
-def test_a_decrypting_end_connects_and_relays(rig: Rig, network: Network) -> None:
-    listener, address = network.listener()
-    made = Attempt(rig, Role.S, address)
+def test_a_decrypting_end_connects_and_relays(rig: Rig) -> None:
+    target = rig.network.target()
+    made = Attempt(rig, Role.S, target.address)
     voice = voice_of(rig, Role.S, made.peer)
-    made.peer.write(voice.hello() + voice.seal(b"from afar"))
-    target = accept(rig, listener)
-    rig.until(lambda: target.received == b"from afar")
-    assert made.established
+    made.peer.write(voice.hello())
+    converse(rig, rig.accept(target), voice)
+    assert rig.established == 1
 
 
-def test_two_connections_make_a_pipe(rig: Rig, network: Network) -> None:
-    """In its whole length: client, C, S, target."""
-    listener, address = network.listener()
-    middle, middle_address = network.listener()
-    C = Attempt(rig, Role.C, middle_address)
-    between = accept(rig, middle)
-    rig.peers.remove(between)
-    prepare(between.sock)
-    established: list[Connection] = []
-    endings: list[Ending] = []
-    S = Connection(
-        Machinery(rig.reactor, rig.plane),
-        Pipe(Role.S, K, [address]),
-        "C",
-        established.append,
-        lambda connection, ending: endings.append(ending),
-    )
-    S.start(between.sock)
-    target = accept(rig, listener)
-    rig.until(lambda: C.established and established == [S])
-    C.peer.write(b"to the target")
+def test_two_connections_make_a_pipe(rig: Rig) -> None:
+    """In its whole length, with forward secrecy: client, C, S, target."""
+    middle, end = rig.network.target(), rig.network.target()
+    client, accepted = PAIRS["tcp"]()
+    C = rig.carry(Role.C, accepted, middle.address, weak=False)
+    S = rig.carry(Role.S, rig.take(middle), end.address, weak=False)
+    peer, target = rig.peer(client), rig.accept(end)
+    rig.until(lambda: rig.established == 2)
+    peer.write(b"to the target")
     target.write(b"to the client")
-    C.peer.finish()
+    peer.finish()
     target.finish()
-    rig.until(lambda: C.ending and endings and C.peer.ending and target.ending)
+    rig.until(lambda: C.ending and S.ending and peer.ending and target.ending)
     assert target.received == b"to the target"
-    assert C.peer.received == b"to the client"
+    assert peer.received == b"to the client"
     assert C.ending == (Cause.CLEAN, "", 13, 13)
-    assert endings == [(Cause.CLEAN, "", 13, 13)]
+    assert S.ending == (Cause.CLEAN, "", 13, 13)
 
 
-def test_what_a_client_says_and_ends_early_is_kept_for_later(rig: Rig, network: Network) -> None:
+def test_what_a_client_says_and_ends_early_is_kept_for_later(rig: Rig) -> None:
     """It is delivered when the connection is established, its end included."""
-    listener, address = network.listener()
-    made = Attempt(rig, Role.C, address)
+    target = rig.network.target()
+    made = Attempt(rig, Role.C, target.address)
     made.peer.write(b"impatient")
     made.peer.finish()
-    voice = voice_of(rig, Role.C, accept(rig, listener))
+    voice = voice_of(rig, Role.C, rig.accept(target))
     rig.rest()
-    assert made.ending is None
+    assert made.outcome.ending is None
     voice.peer.write(voice.hello())
     rig.until(lambda: voice.peer.ending)
     assert voice.opened() == b"impatient"
     assert voice.peer.ending == END
 
 
-def test_a_unix_client_that_has_gone_is_still_served(rig: Rig, network: Network) -> None:
+def test_a_unix_client_that_has_gone_is_still_served(rig: Rig) -> None:
     """It has said all that it wanted to say."""
-    listener, address = network.listener()
-    made = Attempt(rig, Role.C, address, transport="unix")
-    made.peer.write(b"goodbye")
-    rig.until(lambda: made.peer.idle)
+    target = rig.network.target()
+    made = Attempt(rig, Role.C, target.address, transport="unix")
+    made.peer.sock.sendall(b"goodbye")
     made.peer.close()
-    voice = voice_of(rig, Role.C, accept(rig, listener))
+    voice = voice_of(rig, Role.C, rig.accept(target))
     rig.rest()
     voice.peer.write(voice.hello())
-    rig.until(lambda: voice.peer.ending and made.ending)
+    rig.until(lambda: voice.peer.ending and made.outcome.ending)
     assert voice.opened() == b"goodbye"
-    assert made.ending == (Cause.CLEAN, "", 7, 0)
+    assert made.outcome.ending == (Cause.CLEAN, "", 7, 0)
 
 
-def test_the_time_limit_is_over_once_data_flows(rig: Rig, network: Network) -> None:
-    listener, address = network.listener()
-    made = Attempt(rig, Role.C, address, timeout=0.2)
-    voice = voice_of(rig, Role.C, accept(rig, listener))
+def test_the_time_limit_is_over_once_data_flows(rig: Rig) -> None:
+    target = rig.network.target()
+    made = Attempt(rig, Role.C, target.address, timeout=0.5)
+    voice = voice_of(rig, Role.C, rig.accept(target))
+    voice.peer.write(voice.hello())
     converse(rig, made.peer, voice)
-    rig.turn(0.3)
+    rig.turn(0.6)
     made.peer.write(b"!")
-    rig.until(lambda: len(voice.peer.received) == HANDSHAKE_BYTES + 2 * 1060)
-    assert made.ending is None
+    rig.until(lambda: len(voice.peer.received) == HANDSHAKE_BYTES + 2 * PACKET_BYTES)
+    assert made.outcome.ending is None
+
+
+@in_both_roles
+@pytest.mark.parametrize("transport", list(PAIRS))
+@pytest.mark.parametrize("keepalive", [True, False])
+def test_what_is_connected_is_ready_for_use(
+    rig: Rig, role: Role, transport: str, keepalive: bool
+) -> None:
+    """Non-blocking, not inherited by programs, tuned."""
+    before = inheritable()
+    target = rig.network.target(transport)
+    made = Attempt(rig, role, target.address, keepalive=keepalive)
+    if role is Role.S:
+        made.peer.write(voice_of(rig, role, made.peer).hello())
+    far = rig.accept(target)
+    assert inheritable() == before
+    with opposite_end(far.sock) as planes:
+        assert not os.get_blocking(planes.fileno())
+        assert is_tuned(planes, keepalive)
+
+
+@in_both_roles
+def test_a_connection_is_counted_from_beginning_to_end(rig: Rig, role: Role) -> None:
+    talk = begin(rig, role)
+    assert rig.slot[Field.ACTIVE] == 1
+    assert rig.slot[Field.ESTABLISHED] == 0
+    talk.peer.write(talk.hello())
+    converse(rig, talk.plain(), talk)
+    assert rig.slot[Field.ACTIVE] == 1
+    assert rig.slot[Field.ESTABLISHED] == 1
+    active: list[int] = []
+    talk.outcome.when_ended = lambda: active.append(rig.slot[Field.ACTIVE])
+    talk.peer.finish()
+    talk.plain().finish()
+    rig.until(lambda: talk.outcome.ending)
+    assert active == [0], "whoever is told that the last has ended may leave"
+    assert rig.slot[Field.ESTABLISHED] == 1
+    assert rig.slot[Field.ACCEPTED] == 0, "somebody else has accepted it"
+    assert (rig.slot[Field.SEALED], rig.slot[Field.OPENED]) == (9, 9)
+
+
+@in_both_roles
+def test_a_connection_that_fails_early_is_not_counted_any_more(rig: Rig, role: Role) -> None:
+    talk = begin(rig, role)
+    active: list[int] = []
+    talk.outcome.when_ended = lambda: active.append(rig.slot[Field.ACTIVE])
+    talk.peer.close()
+    rig.until(lambda: talk.outcome.ending)
+    assert active == [0]
+    assert rig.slot[Field.ESTABLISHED] == 0
 
 
 # Strangers
 
 
-def test_the_target_is_not_contacted_before_the_peer_is_authentic(
-    rig: Rig, network: Network
-) -> None:
-    listener, address = network.listener()
-    made = Attempt(rig, Role.S, address)
+def test_the_target_is_not_contacted_before_the_peer_is_authentic(rig: Rig) -> None:
+    target = rig.network.target()
+    made = Attempt(rig, Role.S, target.address)
     hello = voice_of(rig, Role.S, made.peer).hello()
     made.peer.write(hello[:-1])
     rig.rest()
-    assert nobody_came(listener)
+    assert not target.contacted
     made.peer.write(hello[-1:])
-    accept(rig, listener)
+    rig.accept(target)
 
 
 @pytest.mark.parametrize("garbage", [False, True], ids=["wrong key", "garbage"])
-def test_the_target_is_never_contacted_for_a_stranger(
-    rig: Rig, network: Network, garbage: bool
-) -> None:
-    listener, address = network.listener()
-    made = Attempt(rig, Role.S, address)
+def test_the_target_is_never_contacted_for_a_stranger(rig: Rig, garbage: bool) -> None:
+    target = rig.network.target()
+    made = Attempt(rig, Role.S, target.address)
     voice = voice_of(rig, Role.S, made.peer)
     made.peer.write(os.urandom(HANDSHAKE_BYTES) if garbage else voice.hello(key=bytes(32)))
-    rig.until(lambda: made.ending and made.peer.ending)
-    assert made.ending == (Cause.HANDSHAKE, "the peer does not hold the key", 0, 0)
+    rig.until(lambda: made.outcome.ending and made.peer.ending)
+    assert made.outcome.ending == (Cause.HANDSHAKE, "the peer does not hold the key", 0, 0)
     assert made.peer.ending == RESET
     rig.rest()
-    assert nobody_came(listener)
+    assert not target.contacted
 
 
 # Failures before it is established
 
 
 @pytest.mark.parametrize("stage", ["connecting", "shaking hands"])
-def test_a_client_that_is_reset_early_is_noticed_at_once(
-    rig: Rig, network: Network, stage: str
-) -> None:
-    listener, address = network.listener()
-    made = Attempt(rig, Role.C, network.silent() if stage == "connecting" else address)
-    target = None if stage == "connecting" else accept(rig, listener)
+def test_a_client_that_is_reset_early_is_noticed_at_once(rig: Rig, stage: str) -> None:
+    target = rig.network.target()
+    address = rig.network.silent() if stage == "connecting" else target.address
+    made = Attempt(rig, Role.C, address)
+    far = None if stage == "connecting" else rig.accept(target)
     rig.rest()
-    assert not made.over
+    assert made.outcome.ending is None
     made.peer.reset()
-    rig.until(lambda: made.ending and (target is None or target.ending))
-    reason = os.strerror(errno.ECONNRESET)
-    assert made.ending == (Cause.RESET, f"client: {reason}", 0, 0)
-    assert target is None or target.ending == RESET
+    rig.until(lambda: made.outcome.ending and (far is None or far.ending))
+    assert made.outcome.ending == (Cause.RESET, f"client: {LOST}", 0, 0)
+    assert far is None or far.ending == RESET
 
 
-def test_a_peer_that_is_reset_while_its_target_is_reached_is_noticed_at_once(
-    rig: Rig, network: Network
-) -> None:
-    made = Attempt(rig, Role.S, network.silent())
+def test_a_client_that_is_reset_while_the_target_has_no_room_is_noticed_at_once(rig: Rig) -> None:
+    target = rig.network.full()
+    made = Attempt(rig, Role.C, target.address)
+    rig.rest()
+    made.peer.reset()
+    rig.until(lambda: made.outcome.ending)
+    assert made.outcome.ending == (Cause.RESET, f"client: {LOST}", 0, 0)
+    target.make_room()
+    rig.rest()
+    assert not target.contacted
+
+
+def test_a_peer_that_is_reset_while_its_target_is_reached_is_noticed_at_once(rig: Rig) -> None:
+    made = Attempt(rig, Role.S, rig.network.silent())
     voice = voice_of(rig, Role.S, made.peer)
     made.peer.write(voice.hello())
     rig.until(lambda: len(made.peer.received) == HANDSHAKE_BYTES)
     rig.rest()
-    assert not made.over
+    assert made.outcome.ending is None
     made.peer.reset()
-    rig.until(lambda: made.ending)
-    assert made.ending == (Cause.HANDSHAKE, os.strerror(errno.ECONNRESET), 0, 0)
+    rig.until(lambda: made.outcome.ending)
+    assert made.outcome.ending == (Cause.HANDSHAKE, LOST, 0, 0)
+
+
+def test_a_target_that_is_reset_while_the_handshake_goes_on_is_noticed_at_once(rig: Rig) -> None:
+    talk = begin(rig, Role.S, plain="tcp")
+    with held_up(talk):
+        talk.peer.write(talk.hello())
+        plain = talk.plain()
+        rig.rest()
+        assert talk.outcome.ending is None
+        plain.reset()
+        rig.until(lambda: talk.outcome.ending)
+    assert talk.outcome.ending == (Cause.RESET, f"target: {LOST}", 0, 0)
+    rig.until(lambda: talk.peer.ending)
+
+
+def test_what_a_target_says_and_ends_early_is_kept_for_later(rig: Rig) -> None:
+    """Also if it is a UNIX socket, and gone when the handshake is complete."""
+    for transport in PAIRS:
+        talk = begin(rig, Role.S, plain=transport)
+        with held_up(talk) as junk:
+            talk.peer.write(talk.hello())
+            plain = talk.plain()
+            plain.sock.sendall(b"welcome")
+            plain.sock.shutdown(socket.SHUT_WR)
+            if transport == "unix":
+                plain.close()
+            rig.rest()
+            assert talk.outcome.ending is None
+        rig.until(lambda talk=talk: talk.peer.ending)
+        del talk.peer.received[32 : 32 + junk]
+        assert talk.opened() == b"welcome"
+        assert talk.peer.ending == END
 
 
 @in_both_roles
-def test_a_target_that_refuses_resets_who_wanted_it(rig: Rig, network: Network, role: Role) -> None:
-    address = network.refusing()
+def test_a_target_that_refuses_resets_who_wanted_it(rig: Rig, role: Role) -> None:
+    address = rig.network.refusing()
     made = Attempt(rig, role, address)
     if role is Role.S:
         made.peer.write(voice_of(rig, role, made.peer).hello())
-    rig.until(lambda: made.ending and made.peer.ending)
+    rig.until(lambda: made.outcome.ending and made.peer.ending)
     reason = os.strerror(errno.ECONNREFUSED)
-    assert made.ending == (Cause.CONNECT, f"{address}: {reason}", 0, 0)
+    assert made.outcome.ending == (Cause.CONNECT, f"{address}: {reason}", 0, 0)
     assert made.peer.ending == RESET
 
 
 @in_both_roles
-def test_a_peer_that_says_nothing_is_given_up(rig: Rig, network: Network, role: Role) -> None:
-    listener, address = network.listener()
-    made = Attempt(rig, role, address, timeout=0.1)
-    crypt = made.peer if role is Role.S else accept(rig, listener)
-    rig.until(lambda: made.ending and crypt.ending)
-    assert made.ending == (Cause.HANDSHAKE_TIMEOUT, "", 0, 0)
-    assert crypt.ending == RESET
+@pytest.mark.parametrize("length", [0, 32, 319])
+def test_a_peer_that_says_too_little_is_given_up(rig: Rig, role: Role, length: int) -> None:
+    talk = begin(rig, role, "tcp", plain="tcp", timeout=0.5)
+    talk.peer.write(talk.hello()[:length])
+    rig.until(lambda: talk.outcome.ending and talk.peer.ending)
+    assert talk.outcome.ending == (Cause.HANDSHAKE_TIMEOUT, "", 0, 0)
+    assert talk.peer.ending == RESET
+    assert not talk.trusted
+    if role is Role.C:
+        client = talk.plain()
+        rig.until(lambda: client.ending == RESET)
 
 
 @in_both_roles
-def test_a_target_that_does_not_answer_is_given_up(rig: Rig, network: Network, role: Role) -> None:
-    address = network.silent()
-    made = Attempt(rig, role, address, timeout=0.1)
+def test_a_target_that_does_not_answer_is_given_up(rig: Rig, role: Role) -> None:
+    address = rig.network.silent()
+    made = Attempt(rig, role, address, timeout=0.5)
     if role is Role.S:
         made.peer.write(voice_of(rig, role, made.peer).hello())
-    rig.until(lambda: made.ending and made.peer.ending)
-    assert made.ending == (Cause.CONNECT_TIMEOUT, str(address), 0, 0)
+    rig.until(lambda: made.outcome.ending and made.peer.ending)
+    assert made.outcome.ending == (Cause.CONNECT_TIMEOUT, str(address), 0, 0)
     assert made.peer.ending == RESET
 
 
-@pytest.mark.parametrize("stage", ["connecting", "shaking hands"])
-def test_a_connection_can_be_aborted_early(rig: Rig, network: Network, stage: str) -> None:
-    listener, address = network.listener()
-    made = Attempt(rig, Role.C, network.silent() if stage == "connecting" else address)
-    target = None if stage == "connecting" else accept(rig, listener)
-    made.connection.abort()
-    assert made.ending == (Cause.SHUTDOWN, "", 0, 0)
-    rig.until(lambda: made.peer.ending and (target is None or target.ending))
-    assert made.peer.ending == RESET
-    assert target is None or target.ending == RESET
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 10])
+def test_abort_all_ends_connections_in_every_state(rig: Rig, turns: int) -> None:
+    refusing, silent, full = rig.network.refusing(), rig.network.silent(), rig.network.full()
+    made = [Attempt(rig, Role.C, address) for address in (silent, full.address)]
+    talks = [
+        begin(rig, role, "tcp", plain="tcp", weak=weak, address=address)
+        for role, weak, address in (
+            (Role.C, True, None),
+            (Role.C, False, None),
+            (Role.S, True, None),
+            (Role.S, False, None),
+            (Role.S, True, silent),
+            (Role.S, True, full.address),
+        )
+    ]
+    for talk in talks:
+        talk.peer.sock.sendall(talk.hello())
+    for _ in range(turns):
+        rig.turn()
+    made += [Attempt(rig, role, refusing) for role in Role]
+    rig.plane.abort_all()
+    outcomes = [each.outcome for each in (*made, *talks)]
+    assert {outcome.ending for outcome in outcomes} == {(Cause.SHUTDOWN, "", 0, 0)}
+    assert rig.slot[Field.ACTIVE] == 0
+    rig.until(lambda: all(peer.ending == RESET for peer in rig.peers))
+    full.make_room()
+    rig.rest()  # an Outcome that is called again fails
+    assert not full.contacted

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from contextlib import suppress
-from functools import partial
 
 import pytest
 
@@ -14,10 +12,15 @@ from spiped.constants import PACKET_BYTES
 from spiped.crypto import Backend
 from spiped.net import negotiation
 from spiped.net.ending import Cause
+from spiped.observe.slot import Field
 from spiped.proto.handshake import ONE, P_BYTES, Handshake, Role, Secrets, draw_secrets
+from spiped.proto.keys import SessionKeys
 from spiped.proto.packets import Sealer
-from tests.net.rig import END, PAIRS, RESET, K, Peer, Rig, tcp_pair, unix_pair, unreceived
-from tests.net.voice import HANDSHAKE_BYTES, NONCE, Talk, begin
+from tests.net.rig import END, PAIRS, RESET, K, Rig, data_of, tcp_pair, unix_pair, unreceived
+from tests.net.voice import HANDSHAKE_BYTES, NONCE, Talk, begin, converse, held_up, stuff
+
+REFUSED = os.strerror(errno.ECONNREFUSED)
+LOST = os.strerror(errno.ECONNRESET)
 
 in_both_roles = pytest.mark.parametrize("role", list(Role), ids=lambda role: role.name)
 over_both = pytest.mark.parametrize("transport", list(PAIRS))
@@ -33,14 +36,6 @@ def send_all_of(rig: Rig, talk: Talk, data: bytes) -> None:
     rig.until(lambda: unreceived(talk.peer.sock) == 0, rig.turn)
 
 
-def finish(rig: Rig, talk: Talk) -> Peer:
-    """Relay what is ready; returns the plain side's peer."""
-    rig.until(lambda: talk.outcome.ready)
-    near, far = unix_pair()
-    rig.relay(talk.channel, near)
-    return rig.peer(far)
-
-
 # It succeeds
 
 
@@ -51,9 +46,9 @@ def test_a_handshake_may_be_cut_anywhere(rig: Rig, role: Role) -> None:
         talk = begin(rig, role)
         stream = talk.hello() + talk.seal(b"first")
         send_all_of(rig, talk, stream[:cut])
-        assert cut == HANDSHAKE_BYTES or not talk.outcome.authentic
+        assert cut == HANDSHAKE_BYTES or not talk.trusted
         talk.peer.sock.sendall(stream[cut:])
-        plain = finish(rig, talk)
+        plain = talk.plain()
         rig.until(lambda plain=plain: plain.received == b"first")
         plain.close()
         talk.peer.close()
@@ -64,9 +59,10 @@ def test_a_handshake_may_be_cut_anywhere(rig: Rig, role: Role) -> None:
 def test_a_handshake_may_come_byte_by_byte(rig: Rig, role: Role) -> None:
     talk = begin(rig, role)
     for byte in talk.hello():
-        assert not talk.outcome.authentic
+        assert not talk.trusted
         send_all_of(rig, talk, bytes([byte]))
-    rig.until(lambda: talk.outcome.ready)
+    rig.until(lambda: talk.trusted)
+    rig.until(lambda: rig.established == 1)
 
 
 @in_both_roles
@@ -91,9 +87,9 @@ def test_the_plane_completes_a_handshake_with_the_reference(
             machine.receive(talk.peer.received[taken:upto])
             taken = upto
 
-    rig.until(lambda: talk.outcome.ready and not machine.computing and not machine.wanted, step)
+    rig.until(lambda: rig.established and not machine.computing and not machine.wanted, step)
     keys = machine.take_keys()
-    plain = finish(rig, talk)
+    plain = talk.plain()
     talk.peer.write(Sealer(rig.crypto, *(keys[2:] if role is Role.C else keys[:2])).seal(b"hello"))
     rig.until(lambda: plain.received == b"hello")
     assert len(talk.peer.received) == HANDSHAKE_BYTES
@@ -106,34 +102,42 @@ def test_the_plane_says_nothing_but_its_nonce_to_a_stranger(rig: Rig, role: Role
     send_all_of(rig, talk, NONCE)
     rig.rest()
     assert len(talk.peer.received) == (HANDSHAKE_BYTES if role is Role.C else 32)
-    assert not talk.outcome.authentic
+    assert not talk.trusted
 
 
 @in_both_roles
 def test_a_handshake_waits_for_a_full_socket(rig: Rig, role: Role) -> None:
+    talk = begin(rig, role)
+    with held_up(talk) as junk:
+        talk.peer.write(talk.hello())
+        rig.rest()
+        assert rig.established == 0
+        assert talk.outcome.ending is None
+    rig.until(lambda: len(talk.peer.received) == HANDSHAKE_BYTES + junk)
+    del talk.peer.received[len(NONCE) : len(NONCE) + junk]
+    converse(rig, talk.plain(), talk)
+
+
+def test_a_handshake_waits_for_a_socket_that_is_full_from_the_beginning(rig: Rig) -> None:
     near, far = unix_pair(buffers=4096)
-    near.setblocking(False)
-    junk = 0
-    with suppress(BlockingIOError):
-        while True:
-            junk += near.send(bytes(100))
-    channel, outcome = rig.negotiate(role, near, weak=True)
-    talk = Talk(rig, role, rig.peer(far), channel, outcome)
+    junk = stuff(near)
+    target = rig.network.target("unix")
+    outcome = rig.carry(Role.S, near, target.address)
+    talk = Talk(rig, Role.S, rig.peer(far), outcome, None, target)
     talk.peer.reading = False
     rig.rest()
     talk.peer.reading = True
     rig.until(lambda: len(talk.peer.received) == junk + 32)
     del talk.peer.received[:junk]
     talk.peer.write(talk.hello())
-    rig.until(lambda: talk.outcome.ready)
-    assert talk.outcome.ending is None
+    converse(rig, talk.plain(), talk)
 
 
 def test_handshakes_with_exponentiations_all_come_to_their_turn(rig: Rig) -> None:
     talks = [begin(rig, Role.S, weak=False) for _ in range(20)]
     for talk in talks:
         talk.peer.write(talk.hello())
-    rig.until(lambda: all(talk.outcome.ready for talk in talks))
+    rig.until(lambda: rig.established == len(talks))
 
 
 # It fails
@@ -155,12 +159,15 @@ def test_a_peer_is_refused(
     rig: Rig, role: Role, transport: str, y: bytes, key: bytes, require_pfs: bool, detail: str
 ) -> None:
     other = rig.half()
-    talk = begin(rig, role, transport, weak=False, require_pfs=require_pfs)
+    talk = begin(rig, role, transport, plain="tcp", weak=False, require_pfs=require_pfs)
     talk.peer.write(talk.hello(y, key))
     rig.until(lambda: talk.peer.ending and talk.outcome.ending)
     assert talk.outcome.ending == (Cause.HANDSHAKE, detail, 0, 0)
-    assert not talk.outcome.authentic
     assert talk.peer.ending == (RESET if transport == "tcp" else END)
+    rig.rest()
+    assert not talk.trusted
+    if role is Role.C:
+        assert talk.plain().ending == RESET
     other.write(b"others go on")
     rig.until(lambda: other.plain.received == b"others go on")
 
@@ -187,20 +194,19 @@ def test_a_reset_during_the_handshake_is_noticed_at_once(rig: Rig, role: Role, l
     rig.rest()
     talk.peer.reset()
     rig.until(lambda: talk.outcome.ending)
-    assert talk.outcome.ending == (Cause.HANDSHAKE, os.strerror(errno.ECONNRESET), 0, 0)
+    assert talk.outcome.ending == (Cause.HANDSHAKE, LOST, 0, 0)
 
 
-@in_both_roles
-def test_a_reset_while_nothing_is_expected_is_noticed_at_once(rig: Rig, role: Role) -> None:
-    """The handshake is complete, and the plain side is not there yet."""
-    talk = begin(rig, role, "tcp")
+def test_a_reset_while_nothing_is_expected_is_noticed_at_once(rig: Rig) -> None:
+    """The handshake is complete, and the target is not there yet."""
+    talk = begin(rig, Role.S, "tcp", target=rig.network.full())
     talk.peer.write(talk.hello())
-    rig.until(lambda: talk.outcome.ready)
+    rig.until(lambda: len(talk.peer.received) == HANDSHAKE_BYTES)
     rig.rest()
     assert talk.outcome.ending is None
     talk.peer.reset()
     rig.until(lambda: talk.outcome.ending)
-    assert talk.outcome.ending == (Cause.HANDSHAKE, os.strerror(errno.ECONNRESET), 0, 0)
+    assert talk.outcome.ending == (Cause.HANDSHAKE, LOST, 0, 0)
 
 
 def test_a_reset_while_an_exponentiation_is_due_is_noticed(rig: Rig) -> None:
@@ -215,22 +221,42 @@ def test_a_reset_while_an_exponentiation_is_due_is_noticed(rig: Rig) -> None:
 @in_both_roles
 def test_a_unix_peer_may_close_once_it_has_said_all(rig: Rig, role: Role) -> None:
     """What it sent is delivered, although it is gone when the plain side gets there."""
-    talk = begin(rig, role)
-    if role is Role.S:
-        talk.peer.reading = False
+    talk = begin(rig, role, target=rig.network.full() if role is Role.S else None)
     talk.peer.write(talk.hello())
-    rig.until(lambda: talk.outcome.ready and len(talk.peer.received) >= 32)
-    talk.peer.reading = True
     rig.until(lambda: len(talk.peer.received) == HANDSHAKE_BYTES)
-    talk.peer.write(talk.seal(b"last words"))
-    rig.until(lambda: talk.peer.idle)
+    talk.peer.sock.sendall(talk.seal(b"last words"))
     talk.peer.close()
-    rig.rest()
-    assert talk.outcome.ending is None
-    plain = finish(rig, talk)
+    if role is Role.S:
+        rig.rest()
+        assert talk.outcome.ending is None
+        talk.target.make_room()
+    plain = talk.plain()
     rig.until(lambda: plain.ending and talk.outcome.ending)
     assert plain.received == b"last words"
     assert talk.outcome.cause is Cause.CLEAN
+
+
+def test_a_target_that_refuses_ends_a_handshake_that_goes_on(rig: Rig) -> None:
+    address = rig.network.refusing()
+    talk = begin(rig, Role.S, address=address)
+    with held_up(talk):
+        talk.peer.write(talk.hello())
+        rig.until(lambda: talk.outcome.ending)
+    assert talk.outcome.ending == (Cause.CONNECT, f"{address}: {REFUSED}", 0, 0)
+    rig.until(lambda: talk.peer.ending)
+
+
+def test_targets_that_refuse_while_exponentiations_are_due(rig: Rig) -> None:
+    address = rig.network.refusing()
+    talks = [begin(rig, Role.S, "tcp", address=address, weak=False) for _ in range(20)]
+    other = begin(rig, Role.S, "tcp", weak=False)
+    for talk in (*talks, other):
+        talk.peer.sock.sendall(talk.hello())
+    rig.until(lambda: all(talk.outcome.ending for talk in talks))
+    assert {talk.outcome.cause for talk in talks} == {Cause.CONNECT}
+    rig.until(lambda: all(talk.peer.ending == RESET for talk in talks))
+    rig.until(lambda: rig.established == 1)
+    assert other.outcome.ending is None
 
 
 # It is abandoned
@@ -238,37 +264,31 @@ def test_a_unix_peer_may_close_once_it_has_said_all(rig: Rig, role: Role) -> Non
 
 @in_both_roles
 @pytest.mark.parametrize("length", [0, 32, 40, HANDSHAKE_BYTES])
-def test_a_cancelled_handshake_is_reset_and_calls_nobody_back(
-    rig: Rig, role: Role, length: int
-) -> None:
-    talk = begin(rig, role, "tcp", weak=length < HANDSHAKE_BYTES)
+def test_an_aborted_handshake_is_reset_and_reported_once(rig: Rig, role: Role, length: int) -> None:
+    talk = begin(rig, role, "tcp", plain="tcp", weak=length < HANDSHAKE_BYTES)
     talk.peer.write(talk.hello()[:length])
     rig.until(lambda: talk.peer.idle)
-    talk.channel.cancel()
-    talk.channel.cancel()
-    before = talk.outcome.ready
+    rig.plane.abort_all()
+    assert talk.outcome.ending == (Cause.SHUTDOWN, "", 0, 0)
     rig.until(lambda: talk.peer.ending)
     rig.rest()
     assert talk.peer.ending == RESET
-    assert talk.outcome.ready == before
-    assert talk.outcome.ending is None
+    if role is Role.C or talk.target.contacted:
+        plain = talk.plain()
+        rig.until(lambda: plain.ending == RESET)
 
 
-def test_cancelling_from_a_callback_of_another_is_safe(rig: Rig) -> None:
-    """All are ready in the same turn, more than can be told at once; the first ends the others."""
+def test_abort_all_from_the_report_of_one_of_many_is_safe(rig: Rig) -> None:
+    """All are ready or fail in the same turn, more than can be told at once."""
     talks = [begin(rig, Role.S, "tcp") for _ in range(150)]
-
-    def cancel_others() -> None:
-        for other in talks:
-            if not other.outcome.ready:
-                other.channel.cancel()
-
     for talk in talks:
-        talk.outcome.when_ready = cancel_others
+        talk.outcome.when_ended = rig.plane.abort_all
         talk.peer.sock.sendall(talk.hello())
-    rig.until(lambda: any(talk.outcome.ready for talk in talks))
-    rig.until(lambda: sum(talk.peer.ending == RESET for talk in talks) >= 149)
-    assert sum(talk.outcome.ready for talk in talks) == 1
+    for talk in talks[::2]:
+        talk.peer.reset()
+    rig.until(lambda: all(talk.outcome.ending for talk in talks))
+    assert {talk.outcome.cause for talk in talks[1::2]} == {Cause.SHUTDOWN}
+    rig.until(lambda: all(talk.peer.ending == RESET for talk in talks[1::2]))
 
 
 def test_abort_all_ends_handshakes_too(rig: Rig) -> None:
@@ -282,7 +302,7 @@ def test_abort_all_ends_handshakes_too(rig: Rig) -> None:
     assert {talk.peer.ending for talk in talks} == {RESET}
 
 
-@pytest.mark.parametrize("how", ["cancelled", "refused", "reset", "complete"])
+@pytest.mark.parametrize("how", ["aborted", "refused", "reset", "complete"])
 def test_secrets_are_erased_however_it_ends(
     rig: Rig, plane: str, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -299,86 +319,107 @@ def test_secrets_are_erased_however_it_ends(
     (secrets,) = drawn
     assert secrets.x is not None
     assert secrets.x != bytes(32)
-    if how == "cancelled":
-        talk.channel.cancel()
+    if how == "aborted":
+        rig.plane.abort_all()
     elif how == "reset":
         talk.peer.reset()
     else:
         talk.peer.write(talk.hello(key=K if how == "complete" else bytes(32)))
-    rig.until(lambda: talk.outcome.ending or talk.outcome.ready or how == "cancelled")
+    rig.until(lambda: talk.outcome.ending or rig.established)
     assert secrets.x == bytes(32)
+
+
+@pytest.mark.parametrize("how", ["aborted", "relayed"])
+def test_session_keys_are_erased_once_they_are_not_needed(
+    rig: Rig, plane: str, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """What packets are sealed and opened with are copies, with their own owner."""
+    if plane == "native":
+        return  # the machine in C erases all that it has (tests/proto)
+    taken: list[bytearray] = []
+    take_keys = Handshake.take_keys
+
+    def take(handshake: Handshake) -> SessionKeys:
+        keys = take_keys(handshake)
+        taken.extend(keys)
+        return keys
+
+    monkeypatch.setattr(Handshake, "take_keys", take)
+    talk = begin(rig, Role.S, target=rig.network.full())
+    talk.peer.write(talk.hello())
+    rig.until(lambda: taken)
+    assert all(key != bytes(32) for key in taken)
+    if how == "aborted":
+        rig.plane.abort_all()
+    else:
+        talk.target.make_room()
+        rig.until(lambda: rig.established)
+    assert taken == 4 * [bytes(32)]
 
 
 # There is more news than can be told at once
 
 
-def relay_to_new(rig: Rig, talk: Talk) -> Peer:
-    near, far = tcp_pair()
-    rig.relay(talk.channel, near)
-    return rig.peer(far)
-
-
-def test_many_that_become_ready_and_fail_before_that_is_told(rig: Rig) -> None:
-    """Whoever relays those that are said to be ready is not surprised."""
+def test_many_that_fail_while_others_become_ready(rig: Rig) -> None:
     talks = [begin(rig, Role.S, "tcp") for _ in range(150)]
-
-    def reset_the_others() -> None:
-        for other in talks:
-            other.outcome.when_ready = partial(relay_to_new, rig, other)
-            if not other.outcome.ready:
-                other.peer.reset()
-
-    for talk in talks:
-        talk.outcome.when_ready = reset_the_others
-        talk.peer.sock.sendall(talk.hello())
-    rig.until(lambda: sum(talk.outcome.ending is not None for talk in talks) == 149)
-    causes = {talk.outcome.cause for talk in talks if talk.outcome.ending}
-    assert causes <= {Cause.HANDSHAKE, Cause.RESET}
-
-
-def test_relaying_what_has_failed_before_that_is_told(rig: Rig) -> None:
-    talks = [begin(rig, Role.S, "tcp") for _ in range(150)]
+    failing, others = talks[:100], talks[100:]
     for talk in talks:
         talk.peer.sock.sendall(talk.hello())
-    rig.until(lambda: all(talk.outcome.ready for talk in talks))
-    plains: list[Peer] = []
+    for talk in failing:
+        talk.peer.reset()
+    rig.until(lambda: all(talk.outcome.ending for talk in failing))
+    assert {talk.outcome.cause for talk in failing} <= {Cause.HANDSHAKE, Cause.RESET}
+    for talk in others:
+        converse(rig, talk.plain(), talk)
+    assert rig.slot[Field.ACTIVE] == len(others)
 
-    def relay_the_others() -> None:
-        for other in talks:
-            other.outcome.when_ended = None
-            if not other.outcome.ending:
-                plains.append(relay_to_new(rig, other))
 
+def test_many_that_fail_while_their_targets_are_reached(rig: Rig) -> None:
+    talks = [begin(rig, Role.S, "tcp", plain="tcp") for _ in range(150)]
     for talk in talks:
-        talk.outcome.when_ended = relay_the_others
+        talk.peer.sock.sendall(talk.hello())
+        rig.turn()
+    for talk in talks:
         talk.peer.reset()
     rig.until(lambda: all(talk.outcome.ending for talk in talks))
-    rig.until(lambda: all(plain.ending for plain in plains))
-    assert {plain.ending for plain in plains} == {RESET}
     assert {talk.outcome.cause for talk in talks} <= {Cause.HANDSHAKE, Cause.RESET}
+    plains = [talk.plain() for talk in talks if talk.target.contacted]
+    assert plains
+    rig.until(lambda: all(plain.ending == RESET for plain in plains))
 
 
 def test_a_plain_side_that_is_gone_when_it_gets_there(rig: Rig) -> None:
-    talk = begin(rig, Role.S, "tcp")
+    talk = begin(rig, Role.S, "tcp", plain="tcp")
     talk.peer.write(talk.hello())
-    rig.until(lambda: talk.outcome.ready)
-    near, far = tcp_pair()
-    near.setblocking(False)
-    rig.peer(far).reset()
-    rig.relay(talk.channel, near)
+    talk.plain().reset()
+    rig.until(lambda: talk.outcome.ending and talk.peer.ending)
+    assert talk.outcome.cause in (Cause.CONNECT, Cause.RESET)
+    assert talk.peer.ending == RESET
+
+
+def test_a_plain_side_that_is_lost_when_the_handshake_is_complete(rig: Rig) -> None:
+    """The plane is told of both at once."""
+    talk = begin(rig, Role.S, plain="tcp")
+    with held_up(talk):
+        talk.peer.write(talk.hello())
+        plain = talk.plain()
+        rig.rest()
+    talk.peer.pump()
+    plain.reset()
     rig.until(lambda: talk.outcome.ending and talk.peer.ending)
     assert talk.outcome.cause is Cause.RESET
-    assert talk.peer.ending == RESET
 
 
 def test_early_packets_wait_for_the_plain_side(rig: Rig) -> None:
     """As many as the sockets hold; nobody reads them before there is somebody to read them for."""
-    talk = begin(rig, Role.S, "tcp")
-    message = bytes(range(256)) * 2000
+    talk = begin(rig, Role.S, "tcp", target=rig.network.full())
+    message = data_of(500_000)
     talk.peer.write(talk.hello() + talk.seal(message))
-    rig.until(lambda: talk.outcome.ready)
+    rig.until(lambda: len(talk.peer.received) == HANDSHAKE_BYTES)
     rig.rest()
-    plain = finish(rig, talk)
+    assert rig.slot[Field.OPENED] == 0
+    talk.target.make_room()
+    plain = talk.plain()
     rig.until(lambda: len(plain.received) == len(message))
     assert plain.received == message
     assert len(message) // 1024 * PACKET_BYTES < talk.peer.written
@@ -386,7 +427,7 @@ def test_early_packets_wait_for_the_plain_side(rig: Rig) -> None:
 
 def test_the_socket_is_the_planes_once_it_has_been_handed_over(rig: Rig) -> None:
     near, far = tcp_pair()
-    _, outcome = rig.negotiate(Role.S, near, weak=True)
+    outcome = rig.carry(Role.S, near, rig.network.refusing())
     peer = rig.peer(far)
     if near.fileno() < 0:  # detached
         near.close()

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from spiped.constants import PACKET_BYTES
 from spiped.crypto import Backend
-from spiped.net.plane import Channel
+from spiped.net.address import SocketAddress
 from spiped.proto.handshake import HELLO_BYTES, ONE, Role
 from spiped.proto.keys import SessionKeys, handshake_keys, session_keys
 from spiped.proto.packets import Opener, Sealer
-from tests.net.rig import PAIRS, K, Outcome, Peer, Rig
+from tests.net.network import Target, opposite_end
+from tests.net.rig import K, Outcome, Peer, Rig
 
 NONCE = b"\xa5" * 32
 HANDSHAKE_BYTES = len(NONCE) + HELLO_BYTES
@@ -53,22 +60,92 @@ class Voice:
         return Opener(self._crypto, *theirs).open(self.peer.received[HANDSHAKE_BYTES:])
 
 
+def converse(rig: Rig, plain: Peer, voice: Voice) -> None:
+    """Exchange data in both directions, once the hello has been said."""
+    voice.peer.write(voice.seal(b"from afar"))
+    rig.until(lambda: plain.received == b"from afar")
+    plain.write(b"from here")
+    rig.until(lambda: len(voice.peer.received) == HANDSHAKE_BYTES + PACKET_BYTES)
+    assert voice.opened() == b"from here"
+
+
 class Talk(Voice):
-    """The peer of a handshake of the rig's plane."""
+    """The peer of a handshake of the rig's plane, and the plain side of that connection."""
 
     def __init__(
-        self, rig: Rig, role: Role, peer: Peer, channel: Channel, outcome: Outcome
+        self,
+        rig: Rig,
+        role: Role,
+        peer: Peer,
+        outcome: Outcome,
+        client: Peer | None,
+        target: Target,
     ) -> None:
         super().__init__(rig, role, peer)
-        self.channel = channel
         self.outcome = outcome
+        self._client = client  # of C
+        self.target = target
+        self._established = rig.established
+
+    @property
+    def trusted(self) -> bool:
+        """What can be seen of it that we have proved to hold the key.
+
+        S contacts its target, C relays; for the latter, no other connection may begin to relay.
+        """
+        if self._client is None:
+            return self.target.contacted
+        return self._rig.established != self._established
+
+    def plain(self) -> Peer:
+        """The peer at the plain side: the client of C, the target of S once it is contacted."""
+        if self._client is None:
+            self._client = self._rig.accept(self.target)
+        return self._client
 
 
-def begin(rig: Rig, role: Role, transport: str = "unix", **options: bool) -> Talk:
-    """Begin a handshake, and wait for the plane's nonce."""
-    options.setdefault("weak", True)
-    near, far = PAIRS[transport]()
-    channel, outcome = rig.negotiate(role, near, **options)
-    talk = Talk(rig, role, rig.peer(far), channel, outcome)
+def begin(
+    rig: Rig,
+    role: Role,
+    transport: str = "unix",
+    plain: str = "unix",
+    target: Target | None = None,
+    address: SocketAddress | None = None,
+    **options: Any,
+) -> Talk:
+    """Begin a handshake, and wait for the plane's nonce.
+
+    ``transport`` is that of the encrypted side; ``target`` or ``address``: what S is to connect to,
+    in place of a target that answers.
+    """
+    inner, outer = (plain, transport) if role is Role.C else (transport, plain)
+    near, accepted = rig.network.pair(inner)
+    target = target or rig.network.target(outer)
+    outcome = rig.carry(role, accepted, address or target.address, **options)
+    peer = rig.peer(near)
+    if role is Role.C:
+        talk = Talk(rig, role, rig.accept(target), outcome, peer, target)
+    else:
+        talk = Talk(rig, role, peer, outcome, None, target)
     talk.wait_for_nonce()
     return talk
+
+
+def stuff(sock: socket.socket) -> int:
+    """Write into a socket until it is full; returns how much that was."""
+    sock.setblocking(False)
+    written = 0
+    with suppress(BlockingIOError):
+        while True:
+            written += sock.send(bytes(100))
+    return written
+
+
+@contextmanager
+def held_up(talk: Talk) -> Iterator[int]:
+    """The plane cannot send to the peer, because of so much else on the way."""
+    talk.peer.reading = False
+    with opposite_end(talk.peer.sock) as planes:
+        junk = stuff(planes)
+    yield junk
+    talk.peer.reading = True

@@ -1,0 +1,118 @@
+"""The portable data plane's accepting: who gets in, when, and how many of them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+from spiped.errors import describe
+from spiped.net.address import SocketAddress
+from spiped.net.ending import Ending
+from spiped.net.pipe import Pipe
+from spiped.net.plane import (
+    ACCEPT_PAUSE,
+    ACCEPTS_PER_TURN,
+    LIMIT_RECHECK,
+    SHARE_PAUSE,
+    Service,
+)
+from spiped.net.reactor import READ, Reactor, Timer
+from spiped.net.sockets import CONNECTION_ERRORS, accept, peer_name
+from spiped.observe.slot import Field, Slot
+
+
+class Acceptor:
+    """Accepts for a `Service` until it is stopped, and counts whom it accepts."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        slot: Slot,
+        service: Service,
+        begin: Callable[[socket.socket, Pipe, Callable[[Ending], None]], None],
+    ) -> None:
+        """``begin`` carries a connection that has been counted, and uncounts it at its end."""
+        self._reactor = reactor
+        self._slot = slot
+        self._service = service
+        self._pipe = service.pipe
+        self._begin = begin
+        self._pause: Timer | None = None
+        self._at_limit = False
+        self._stopped = False
+        self._watch()
+
+    def retarget(self, targets: list[SocketAddress]) -> None:
+        """From now on, those who are accepted are connected to these."""
+        self._pipe = self._pipe._replace(targets=targets)
+
+    def stop(self) -> None:
+        self._stopped = True
+        if self._pause is None:
+            self._reactor.unwatch(self._service.listener)
+        else:
+            self._pause.cancel()
+
+    def _watch(self) -> None:
+        self._reactor.watch(self._service.listener, READ, self._on_acceptable)
+
+    def _on_acceptable(self, events: int) -> None:
+        """Accept a bounded number; with more than our share, leave the next to the others."""
+        for _ in range(ACCEPTS_PER_TURN):
+            if self._has_too_many():
+                self._pause_for(SHARE_PAUSE, self._take_leftover)
+                return
+            if not self._accept():
+                return
+
+    def _has_too_many(self) -> bool:
+        """We have a quarter more connections than the workers have on average, and one."""
+        total = self._service.counters.total(Field.ACTIVE)
+        return (self._slot[Field.ACTIVE] - 1) * self._service.workers * 4 > total * 5
+
+    def _accept(self) -> bool:
+        """Accept one connection; False if there is none, or none is wanted, for the time being."""
+        service = self._service
+        active = service.counters.reserve(self._slot, service.limit)
+        if active == 0:
+            self._at_limit = True
+            self._pause_for(LIMIT_RECHECK, self._resume)
+            return False
+        try:
+            accepted, address = accept(service.listener, self._pipe.keepalive)
+        except OSError as error:
+            service.counters.release(self._slot)
+            if isinstance(error, BlockingIOError):
+                return False  # another worker was faster
+            if error.errno not in CONNECTION_ERRORS:
+                self._pause_for(ACCEPT_PAUSE, self._resume)
+                service.on_trouble(f"Cannot accept connections: {describe(error)}")
+                return False
+            return True
+        self._slot.add(Field.ACCEPTED, 1)
+        who = peer_name(address)
+        self._begin(accepted, self._pipe, lambda ending: self._on_end(who, ending))
+        if active == service.limit:
+            service.on_trouble(f"Maximum number of connections ({active}) reached")
+        return True
+
+    def _take_leftover(self) -> None:
+        """Take one that the others have not taken in their time: they may be busy, or stopped."""
+        self._resume()
+        self._accept()
+
+    def _pause_for(self, delay: float, then: Callable[[], None]) -> None:
+        self._reactor.unwatch(self._service.listener)
+        self._pause = self._reactor.call_later(delay, then)
+
+    def _resume(self) -> None:
+        assert self._pause is not None
+        self._pause.cancel()
+        self._pause = None
+        self._at_limit = False
+        self._watch()
+
+    def _on_end(self, who: str, ending: Ending) -> None:
+        if self._at_limit and not self._stopped:
+            self._resume()
+        self._service.on_end(who, ending)

@@ -1,0 +1,404 @@
+"""Accepting: who gets in, how many, what is said of them, and what stands in the way."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from spiped.net.address import SocketAddress
+from spiped.net.ending import Cause, Ending
+from spiped.net.pipe import Pipe
+from spiped.net.plane import ACCEPTS_PER_TURN, Service
+from spiped.net.sockets import Listener
+from spiped.observe.slot import Field
+from spiped.proto.handshake import Role
+from tests.helpers import lack
+from tests.net.network import inheritable, opposite_end
+from tests.net.rig import FOREVER, RESET, K, Peer, Rig, no_more_descriptors, waste
+from tests.net.test_sockets import is_tuned
+from tests.net.voice import Voice, converse
+
+GONE = "the peer closed the connection"
+TOO_MANY_FILES = f"Cannot accept connections: {os.strerror(errno.EMFILE)}"
+
+
+class Server:
+    """A service of a rig's plane, and what is told of it."""
+
+    def __init__(
+        self,
+        rig: Rig,
+        *targets: SocketAddress,
+        role: Role = Role.S,
+        listener: Listener | None = None,
+        workers: int = 1,
+        limit: int = 0,
+        **options: Any,
+    ) -> None:
+        self.rig = rig
+        self.listener = listener or rig.network.listener()
+        self.told: list[tuple[str, Ending]] = []
+        self.troubles: list[str] = []
+        self.active_when_told: list[int] = []
+        targets = targets or (rig.network.refusing(),)
+        pipe = Pipe(role, K, list(targets), **({"weak": True, "timeout": FOREVER} | options))
+        rig.serve(
+            Service(
+                listener=self.listener.sock,
+                pipe=pipe,
+                counters=rig.counters,
+                workers=workers,
+                limit=limit,
+                on_end=self._on_end,
+                on_trouble=self.troubles.append,
+            )
+        )
+
+    def _on_end(self, who: object, ending: Ending) -> None:
+        self.told.append((str(who), ending))
+        self.active_when_told.append(self.rig.slot[Field.ACTIVE])
+
+    @property
+    def accepted(self) -> int:
+        return self.rig.slot[Field.ACCEPTED]
+
+    def client(self, name: str | None = None) -> Peer:
+        """Connect to it, from a UNIX socket of this name if there is one."""
+        sock = socket.socket(self.listener.sock.family)
+        if name is not None:
+            sock.bind(name)
+        sock.connect(self.listener.sock.getsockname())
+        return self.rig.peer(sock)
+
+    def clients(self, count: int) -> list[Peer]:
+        return [self.client() for _ in range(count)]
+
+
+def greeted(*clients: Peer) -> bool:
+    """A decrypting end has accepted them: it has sent its nonces."""
+    return all(len(client.received) == 32 for client in clients)
+
+
+def hello(rig: Rig, client: Peer) -> Voice:
+    """Prove to hold the key."""
+    voice = Voice(rig, Role.S, client)
+    voice.wait_for_nonce()
+    client.write(voice.hello())
+    return voice
+
+
+# Whoever comes
+
+
+def test_who_connects_to_a_decrypting_end_is_carried(rig: Rig) -> None:
+    target = rig.network.target()
+    server = Server(rig, target.address)
+    client = server.client()
+    port = client.sock.getsockname()[1]
+    voice = hello(rig, client)
+    far = rig.accept(target)
+    converse(rig, far, voice)
+    assert (server.told, server.troubles) == ([], [])
+    client.finish()
+    far.finish()
+    rig.until(lambda: server.told)
+    assert server.told == [(f"[127.0.0.1]:{port}", (Cause.CLEAN, "", 9, 9))]
+
+
+def test_who_connects_to_an_encrypting_end_is_carried(rig: Rig) -> None:
+    target = rig.network.target()
+    server = Server(rig, target.address, role=Role.C)
+    client = server.client()
+    voice = Voice(rig, Role.C, rig.accept(target))
+    voice.wait_for_nonce()
+    voice.peer.write(voice.hello())
+    converse(rig, client, voice)
+    voice.peer.reset()
+    rig.until(lambda: server.told and client.ending)
+    assert client.ending == RESET
+    reason = os.strerror(errno.ECONNRESET)
+    assert server.told[0][1] == (Cause.RESET, reason, 9, 9)
+
+
+def test_everybody_is_counted(rig: Rig) -> None:
+    target = rig.network.target()
+    server = Server(rig, target.address)
+    clients = server.clients(3)
+    rig.until(lambda: greeted(*clients))
+    assert (server.accepted, rig.slot[Field.ACTIVE], rig.established) == (3, 3, 0)
+    hello(rig, clients[0])
+    rig.until(lambda: rig.established)
+    assert (server.accepted, rig.slot[Field.ACTIVE], rig.established) == (3, 3, 1)
+    for client in clients:
+        client.reset()
+        rig.until(lambda client=client: len(server.told) == clients.index(client) + 1)
+    assert server.active_when_told == [2, 1, 0]
+    assert (server.accepted, rig.slot[Field.ACTIVE], rig.established) == (3, 0, 1)
+
+
+@pytest.mark.parametrize("keepalive", [True, False])
+def test_what_is_accepted_is_ready_for_use(rig: Rig, keepalive: bool) -> None:
+    """Non-blocking, not inherited by programs, tuned."""
+    before = inheritable()
+    listener = rig.network.listener(keepalive=keepalive)
+    server = Server(rig, listener=listener, keepalive=keepalive)
+    client = server.client()
+    rig.until(lambda: greeted(client))
+    assert inheritable() == before
+    with opposite_end(client.sock) as planes:
+        assert not os.get_blocking(planes.fileno())
+        assert is_tuned(planes, keepalive)
+
+
+def test_an_ipv6_client_has_a_name(rig: Rig) -> None:
+    try:
+        listener = rig.network.listener(host="::1")
+    except OSError:
+        lack("no IPv6 here")
+    server = Server(rig, listener=listener)
+    client = server.client()
+    port = client.sock.getsockname()[1]
+    rig.until(lambda: greeted(client))
+    client.reset()
+    rig.until(lambda: server.told)
+    assert server.told[0][0] == f"[::1]:{port}"
+
+
+@pytest.mark.parametrize("bound", ["not at all", "to a path", "to an abstract name"])
+def test_a_unix_client_is_a_local_client(rig: Rig, bound: str) -> None:
+    server = Server(rig, listener=rig.network.listener("unix"))
+    if bound == "to an abstract name":
+        if not os.path.exists("/proc/net/unix"):
+            lack("no abstract names here")
+        name: str | None = f"\0{rig.network.path()}"
+    else:
+        name = None if bound == "not at all" else rig.network.path()
+    client = server.client(name)
+    rig.until(lambda: greeted(client))
+    client.close()
+    rig.until(lambda: server.told)
+    assert server.told == [("a local client", (Cause.HANDSHAKE, GONE, 0, 0))]
+
+
+def test_a_burst_of_strangers_is_accepted_and_given_up(rig: Rig) -> None:
+    """More at once than are accepted per turn, and more ends than are told per turn."""
+    server = Server(rig)
+    clients = server.clients(10 * ACCEPTS_PER_TURN)
+    rig.until(lambda: greeted(*clients))
+    names = {f"[127.0.0.1]:{client.sock.getsockname()[1]}" for client in clients}
+    for client in clients:
+        client.reset()
+    rig.until(lambda: len(server.told) == len(clients))
+    assert {who for who, _ in server.told} == names
+    assert {ending.cause for _, ending in server.told} == {Cause.HANDSHAKE}
+    assert server.troubles == []
+
+
+def test_a_burst_does_not_hold_up_what_is_going_on(rig: Rig) -> None:
+    server = Server(rig)
+    other = rig.half()
+    clients = server.clients(4 * ACCEPTS_PER_TURN)
+    other.crypt.sock.sendall(other.sealer.seal(b"small"))
+    rig.turn()
+    rig.turn()
+    other.plain.pump()
+    assert other.plain.received == b"small"
+    assert server.accepted < len(clients)
+    rig.until(lambda: greeted(*clients))
+
+
+def test_clients_that_have_gone_again_are_no_trouble(rig: Rig) -> None:
+    server = Server(rig)
+    for client in server.clients(20):
+        client.reset()
+    stays = server.client()
+    rig.until(lambda: greeted(stays))
+    rig.until(lambda: rig.slot[Field.ACTIVE] == 1)
+    assert len(server.told) == server.accepted - 1
+    assert server.troubles == []
+
+
+def test_all_are_ended_at_once_and_nobody_else_comes(rig: Rig) -> None:
+    server = Server(rig)
+    accepted = server.clients(5)
+    rig.until(lambda: greeted(*accepted))
+    waiting = server.client()
+    rig.stop_serving()
+    rig.plane.abort_all()
+    assert [ending for _, ending in server.told] == 5 * [(Cause.SHUTDOWN, "", 0, 0)]
+    rig.until(lambda: all(client.ending == RESET for client in accepted))
+    rig.rest()
+    assert not waiting.received
+
+
+# How many there may be
+
+
+def test_no_more_are_accepted_than_may_be(rig: Rig) -> None:
+    """Others wait until one of them ends; it is said whenever the limit is reached."""
+    message = "Maximum number of connections (2) reached"
+    server = Server(rig, limit=2)
+    clients = server.clients(4)
+    for ended, client in enumerate(clients[:2]):
+        rig.until(lambda ended=ended: greeted(*clients[: ended + 2]))
+        rig.rest()
+        assert server.accepted == ended + 2
+        assert not clients[ended + 2].received
+        assert server.troubles == (ended + 1) * [message]
+        client.reset()
+        rig.until(lambda ended=ended: len(server.told) == ended + 1)
+    rig.until(lambda: greeted(*clients))
+    assert server.troubles == 3 * [message]
+
+
+def test_waiting_at_the_limit_costs_nothing(rig: Rig) -> None:
+    server = Server(rig, limit=1)
+    server.clients(2)
+    rig.until(lambda: server.accepted == 1)
+    assert waste(rig) < 0.5
+
+
+def test_the_limit_is_that_of_all_workers(rig: Rig) -> None:
+    """Nobody tells this one when a connection of another has ended: it looks again."""
+    other = rig.counters.slot(2)
+    other.add(Field.ACTIVE, 1)
+    server = Server(rig, limit=1, workers=2)
+    client = server.client()
+    rig.rest()
+    assert server.accepted == 0
+    assert rig.slot[Field.ACTIVE] == 0
+    other.add(Field.ACTIVE, -1)
+    rig.until(lambda: greeted(client))
+    other.view.release()
+
+
+def both(*rigs: Rig) -> Callable[[], None]:
+    """A step in which several workers take a turn."""
+
+    def step() -> None:
+        for rig in rigs:
+            rig.turn()
+
+    return step
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["one by one", "at once"])
+def test_workers_get_their_share(new_rig: Callable[..., Rig], at_once: bool) -> None:
+    """Although the first of them always looks first."""
+    a = new_rig()
+    b = new_rig(a.counters, 2)
+    listener = a.network.listener()
+    servers = [Server(rig, listener=listener, workers=2) for rig in (a, b)]
+    for count in range(1, 41):
+        servers[0].client()
+        if count == 40 or not at_once:
+            a.until(lambda n=count: sum(s.accepted for s in servers) == n, both(a, b))
+    # the last that one took, it took when it had at most a quarter more than the average, and one
+    assert max(server.accepted for server in servers) <= 40 / 2 * 1.25 + 2
+
+
+def test_a_worker_takes_what_the_others_do_not(new_rig: Callable[..., Rig]) -> None:
+    a = new_rig()
+    b = new_rig(a.counters, 2)
+    listener = a.network.listener()
+    server, stopped = (Server(rig, listener=listener, workers=2) for rig in (a, b))
+    clients = server.clients(30)
+    a.until(lambda: greeted(*clients))
+    assert stopped.accepted == 0
+
+
+# What stands in the way
+
+
+def test_running_out_of_descriptors_is_said_and_harms_nobody(rig: Rig) -> None:
+    server = Server(rig)
+    other = rig.half()
+    client = server.client()
+    with no_more_descriptors():
+        rig.until(lambda: server.troubles)
+        assert set(server.troubles) == {TOO_MANY_FILES}
+        other.write(b"others go on")
+        rig.until(lambda: other.plain.received == b"others go on")
+        assert waste(rig) < 0.5
+        assert (server.accepted, rig.slot[Field.ACTIVE]) == (0, 1)
+    rig.until(lambda: greeted(client))
+    assert server.told == []
+
+
+# No more of them
+
+
+def test_nobody_is_accepted_any_more(rig: Rig) -> None:
+    """Those that have been stay, and are told of."""
+    target = rig.network.target()
+    server = Server(rig, target.address)
+    first = server.client()
+    voice = hello(rig, first)
+    rig.stop_serving()
+    second = server.client()
+    far = rig.accept(target)
+    converse(rig, far, voice)
+    rig.rest()
+    assert server.accepted == 1
+    server.listener.close()
+    rig.until(lambda: second.ending == RESET)
+    first.reset()
+    rig.until(lambda: server.told)
+    assert server.told[0][1].cause is Cause.RESET
+
+
+@pytest.mark.parametrize("paused", ["at the limit", "for its share", "without descriptors"])
+def test_it_may_be_stopped_while_it_waits(rig: Rig, paused: str) -> None:
+    server = Server(rig, workers=2, limit=1 if paused == "at the limit" else 0)
+    first = server.client()
+    rig.until(lambda: greeted(first))
+    server.clients(20)
+    if paused == "without descriptors":
+        with no_more_descriptors():
+            rig.until(lambda: server.troubles)
+            rig.stop_serving()
+    else:
+        rig.turn()
+        rig.stop_serving()
+    before = server.accepted
+    first.reset()
+    rig.until(lambda: server.told)
+    rig.turn(0.2)
+    assert server.accepted == before < 20
+
+
+# Other targets
+
+
+def test_those_who_come_later_are_connected_to_the_new_targets(rig: Rig) -> None:
+    """And those who came before to the old ones, which they go on to try."""
+    old, new = rig.network.target(), rig.network.target()
+    server = Server(rig, rig.network.silent(), old.address, role=Role.C, timeout=1.0)
+    server.client()
+    rig.until(lambda: server.accepted == 1)
+    rig.plane.retarget([rig.network.refusing()])
+    rig.plane.retarget([rig.network.refusing(), new.address])
+    server.client()
+    rig.accept(new)
+    assert not old.contacted
+    rig.accept(old)
+    assert server.told == []
+
+
+def test_a_failure_names_the_old_target(rig: Rig) -> None:
+    old, new = rig.network.silent(), rig.network.refusing()
+    server = Server(rig, old, role=Role.C, timeout=0.3)
+    server.client()
+    rig.until(lambda: server.accepted == 1)
+    rig.plane.retarget([new])
+    rig.until(lambda: server.told)
+    assert server.told[0][1] == (Cause.CONNECT_TIMEOUT, str(old), 0, 0)
+    server.client()
+    rig.until(lambda: len(server.told) == 2)
+    reason = os.strerror(errno.ECONNREFUSED)
+    assert server.told[1][1] == (Cause.CONNECT, f"{new}: {reason}", 0, 0)
