@@ -12,32 +12,38 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* So that a burst of strangers does not hold up what is going on. */
-#define ACCEPTS_PER_TURN 16
-
 #define ACCEPT_PAUSE_MS 100		/* when the system has run out of something */
 #define SHARE_PAUSE_MS 2		/* that others have to take what is beyond our share */
 #define LIMIT_RECHECK_MS 100		/* a connection of another plane may have ended */
 
-/* An event that is not of a connection; no connection has this address. */
-#define TAG_LISTENER 2
-
-/* Watch it: of all processes that do, one is woken for a connection. */
+/* Watch a descriptor that others watch as well: of all that do, one is woken. */
 static int
-watch(struct plane *plane)
+watch_with_others(struct plane *plane, int fd, uint64_t tag)
 {
-	struct epoll_event event = {
-		.events = EPOLLIN | EPOLLEXCLUSIVE,
-		.data.u64 = TAG_LISTENER,
-	};
+	struct epoll_event event = { .events = EPOLLIN | EPOLLEXCLUSIVE, .data.u64 = tag };
 
-	return epoll_ctl(plane->epoll, EPOLL_CTL_ADD, plane->service.listener, &event) == 0 ? 0 : errno;
+	return epoll_ctl(plane->epoll, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
 }
 
 static void
 unwatch(struct plane *plane)
 {
 	epoll_ctl(plane->epoll, EPOLL_CTL_DEL, plane->service.listener, NULL);
+	if (plane->service.nudge >= 0)
+		epoll_ctl(plane->epoll, EPOLL_CTL_DEL, plane->service.nudge, NULL);
+}
+
+static int
+watch(struct plane *plane)
+{
+	struct service *service = &plane->service;
+	int error = watch_with_others(plane, service->listener, TAG_LISTENER);
+
+	if (error == 0 && service->nudge >= 0)
+		error = watch_with_others(plane, service->nudge, TAG_NUDGE);
+	if (error != 0)
+		unwatch(plane);
+	return error;
 }
 
 /* Accept nothing for so long, and then take one more (leftover), or as before. */
@@ -47,6 +53,17 @@ pause_accepting(struct plane *plane, uint64_t ms, int leftover)
 	unwatch(plane);
 	plane->service.leftover = leftover;
 	timer_set(&plane->timers, &plane->service.pause, due_in(ms));
+}
+
+/* Leave who has come to the others, of whom the system may have woken none. */
+static void
+leave_to_others(struct plane *plane)
+{
+	static const uint64_t one = 1;
+
+	pause_accepting(plane, SHARE_PAUSE_MS, 1);
+	if (plane->service.nudge >= 0 && write(plane->service.nudge, &one, sizeof(one)) < 0)
+		return;			/* it is as full as can be: they are as good as woken */
 }
 
 static int
@@ -154,20 +171,24 @@ accept_one(struct plane *plane)
 }
 
 void
+accept_nudged(struct plane *plane)
+{
+	uint64_t count;
+
+	if (read(plane->service.nudge, &count, sizeof(count)) == sizeof(count))
+		plane->service.acceptable = 1;	/* else another one was faster */
+}
+
+void
 accept_some(struct plane *plane)
 {
 	plane->service.acceptable = 0;
-	for (int i = 0; i < ACCEPTS_PER_TURN && !is_paused(plane); i++) {
-		if (has_too_many(plane))
-			pause_accepting(plane, SHARE_PAUSE_MS, 1);
-		else if (!accept_one(plane))
-			break;
-	}
-	/* Go to the end of the queue of those that wait: the system would else wake the same
-	 * process for every connection for as long as it is idle. */
-	if (!is_paused(plane) && plane->service.workers > 1) {
-		unwatch(plane);
-		watch_or_try_again(plane);
+	if (has_too_many(plane))
+		leave_to_others(plane);
+	else if (accept_one(plane) && plane->service.workers > 1 && !is_paused(plane)) {
+		epoll_ctl(plane->epoll, EPOLL_CTL_DEL, plane->service.listener, NULL);
+		if (watch_with_others(plane, plane->service.listener, TAG_LISTENER) != 0)
+			pause_accepting(plane, ACCEPT_PAUSE_MS, 0);
 	}
 }
 
@@ -187,13 +208,15 @@ accept_again(struct plane *plane)
 void
 accept_has_room(struct plane *plane)
 {
-	if (plane->service.at_limit && is_paused(plane))
+	struct service *service = &plane->service;
+
+	if (is_paused(plane) && (service->at_limit || (service->leftover && !has_too_many(plane))))
 		accept_again(plane);
 }
 
 int
-plane_serve(struct plane *plane, int listener, struct plane_pipe *pipe, uint64_t *active,
-    size_t stride, size_t slots, uint64_t workers, uint64_t limit)
+plane_serve(struct plane *plane, int listener, int nudge, struct plane_pipe *pipe, uint64_t *active,
+    size_t stride, size_t slots, uint64_t workers, uint64_t limit, int tell_clean)
 {
 	int error = timers_reserve(&plane->timers, 1);
 
@@ -201,12 +224,14 @@ plane_serve(struct plane *plane, int listener, struct plane_pipe *pipe, uint64_t
 		return error;
 	plane->service = (struct service){
 		.listener = listener,
+		.nudge = nudge,
 		.pipe = pipe,
 		.active = active,
 		.stride = stride,
 		.slots = slots,
 		.workers = workers,
 		.limit = limit,
+		.tell_clean = tell_clean != 0,
 		.pause.kind = TIMER_LISTENER,
 	};
 	error = watch(plane);
@@ -225,6 +250,7 @@ plane_stop_serving(struct plane *plane)
 	timer_clear(&plane->timers, &plane->service.pause);
 	plane->service.listener = -1;
 	plane->service.acceptable = 0;
+	plane->service.tell_clean = 1;	/* who waits for the last one to end wants to know */
 }
 
 int

@@ -19,6 +19,9 @@
 #define BATCH_PLAIN (BATCH_PACKETS * MESSAGE_MAX)
 #define BATCH_CRYPT (BATCH_PACKETS * PACKET_BYTES)
 
+/* Whoever moves more than this at once is served one at a time, behind those who do not. */
+#define LIGHT_BYTES 16384
+
 /* The two sockets of a connection, and the flow that reads from each. */
 enum { PLAIN, CRYPT };
 
@@ -32,7 +35,7 @@ struct endpoint {
 	unsigned connecting : 1;	/* to the target, which has not answered yet */
 	unsigned local : 1;		/* a UNIX socket */
 	unsigned ragged : 1;		/* a short read does not mean that it is empty */
-	unsigned bulky : 1;		/* the last read filled a batch */
+	unsigned bulky : 1;		/* the last read gave more than LIGHT_BYTES */
 };
 
 enum flow_state {
@@ -74,6 +77,9 @@ struct plane_pipe {
 	uint8_t K[32];
 };
 
+/* The data of events that are not of a connection; no connection has these addresses. */
+enum { TAG_CONTROL = 0, TAG_LISTENER = 2, TAG_NUDGE = 4 };
+
 /* What there is a timer for. */
 enum { TIMER_LISTENER, TIMER_ATTEMPT, TIMER_HANDSHAKE };
 
@@ -105,6 +111,7 @@ struct connection {
 /* A listening socket, and what is to be thought of before the next connection is accepted. */
 struct service {
 	int listener;			/* -1: there is none */
+	int nudge;			/* an eventfd by which one plane leaves the next to the others, or -1 */
 	struct plane_pipe *pipe;
 	const uint64_t *active;		/* of all planes */
 	size_t stride;
@@ -115,6 +122,7 @@ struct service {
 	unsigned leftover : 1;		/* then take one, although we have more than our share */
 	unsigned at_limit : 1;		/* then end the pause when a connection ends */
 	unsigned acceptable : 1;	/* there may be somebody */
+	unsigned tell_clean : 1;
 	int wanted;			/* enum plane_wanted, to be told */
 	int error;			/* of PLANE_CANNOT_ACCEPT */
 };
@@ -128,7 +136,7 @@ struct plane {
 	struct link idle;		/* waiting for events */
 	struct link ready;		/* have events, and little to move as far as we know */
 	struct link computing;		/* their handshake is due for an exponentiation */
-	struct link bulk;		/* filled their last batch, or have to be asked again */
+	struct link bulk;		/* have much to move, or have to be asked again */
 	struct link draining;		/* failed, delivering what was received before */
 	struct link ended;		/* closed, to be reported */
 	uint8_t received[BATCH_CRYPT];	/* what recv() gives */
@@ -176,6 +184,9 @@ uint64_t now_ms(void);
 /* plane.c: so many milliseconds from now; UINT64_MAX is never. */
 uint64_t due_in(uint64_t ms);
 
+/* accept.c: another plane has left somebody to us. */
+void accept_nudged(struct plane *plane);
+
 /* accept.c: accept those who have come. */
 void accept_some(struct plane *plane);
 
@@ -202,9 +213,6 @@ void negotiate_begin(struct plane *plane, struct connection *connection);
 
 /* negotiate.c: go on with a handshake as far as that is possible now. */
 void negotiate(struct plane *plane, struct connection *connection);
-
-/* negotiate.c: do the computation for which a connection waits, and go on. */
-void negotiate_compute(struct plane *plane, struct connection *connection);
 
 /* relay.c: move a batch in each direction, and see what has become of the connection. */
 void relay_serve(struct plane *plane, struct connection *connection);

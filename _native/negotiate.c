@@ -156,11 +156,4 @@ negotiate(struct plane *plane, struct connection *connection)
 	}
 }
 
-void
-negotiate_compute(struct plane *plane, struct connection *connection)
-{
-	handshake_compute(connection->handshake);
-	negotiate(plane, connection);
-}
-
 #endif

@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <netinet/in.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -24,10 +25,6 @@
 #include "wipe.h"
 
 #define EVENTS_PER_TURN 256
-
-/* Events that are not of a connection; no connection has these addresses. */
-#define TAG_CONTROL 0
-#define TAG_LISTENER 2			/* accept.c watches it */
 
 /* How often we look whether a peer has acknowledged the rest; there is no event for it. */
 #define DRAIN_POLL_MS 10
@@ -230,6 +227,18 @@ release(struct plane *plane, struct connection *connection)
 	timer_clear(&plane->timers, &connection->handshake_timer);
 }
 
+/* Forget a connection that has ended. */
+static void
+forget(struct plane *plane, struct connection *connection)
+{
+	targets_release(connection->targets);
+	list_remove(&connection->link);
+	free(connection);
+	plane->connections--;
+	plane_count(plane, PLANE_ACTIVE, (uint64_t)-1);
+	accept_has_room(plane);
+}
+
 void
 connection_end(struct plane *plane, struct connection *connection)
 {
@@ -276,6 +285,25 @@ plane_abort_all(struct plane *plane)
 	}
 }
 
+/* Forget those of whose end nobody wants to hear. */
+static void
+forget_untold(struct plane *plane)
+{
+	struct link *link, *next;
+
+	if (plane->service.tell_clean)
+		return;
+	for (link = plane->ended.next; link != &plane->ended; link = next) {
+		struct connection *connection = (struct connection *)link;
+
+		next = link->next;
+		if (connection->cause == PLANE_CLEAN && connection->id == 0) {
+			plane_count(plane, PLANE_ENDED_CLEAN, 1);
+			forget(plane, connection);
+		}
+	}
+}
+
 /* Take the oldest ending, and forget the connection with it. */
 static void
 take_ending(struct plane *plane, struct plane_ending *ending)
@@ -294,12 +322,7 @@ take_ending(struct plane *plane, struct plane_ending *ending)
 	if ((ending->cause == PLANE_UNREACHED || ending->cause == PLANE_UNANSWERED) &&
 	    connection->attempt < connection->targets->count)
 		ending->target = connection->targets->address[connection->attempt];
-	targets_release(connection->targets);
-	list_remove(&connection->link);
-	free(connection);
-	plane->connections--;
-	plane_count(plane, PLANE_ACTIVE, (uint64_t)-1);
-	accept_has_room(plane);
+	forget(plane, connection);
 }
 
 /* Events. */
@@ -308,6 +331,7 @@ static void
 take_event(struct plane *plane, struct connection *connection, int side, uint32_t events)
 {
 	struct endpoint *endpoint = &connection->endpoint[side];
+	int bulky;
 
 	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI))
 		endpoint->readable = 1;
@@ -321,9 +345,11 @@ take_event(struct plane *plane, struct connection *connection, int side, uint32_
 		endpoint->failed = 1;
 	if (events & EPOLLPRI)		/* urgent data cuts reads short */
 		endpoint->ragged = 1;
+	bulky = connection->endpoint[PLAIN].bulky || connection->endpoint[CRYPT].bulky;
+	if (connection->list == &plane->idle)
+		connection_move(connection, bulky ? &plane->bulk : &plane->ready);
 	/* Whoever is asked again only to be sure need not wait among the bulky for that. */
-	if (connection->list == &plane->idle || (connection->list == &plane->bulk &&
-	    !connection->endpoint[PLAIN].bulky && !connection->endpoint[CRYPT].bulky))
+	else if (connection->list == &plane->bulk && !bulky)
 		connection_move(connection, &plane->ready);
 }
 
@@ -350,6 +376,14 @@ serve(struct plane *plane, struct connection *connection)
 		negotiate(plane, connection);
 	else if (!crypt->connecting && (error = endpoint_take_error(crypt)) != 0)
 		connection_fail(plane, connection, PLANE_LOST, error);
+}
+
+/* Do the exponentiation for which a handshake waits, and go on. */
+static void
+compute(struct plane *plane, struct connection *connection)
+{
+	handshake_compute(connection->handshake);
+	serve(plane, connection);
 }
 
 /* What is due has come. */
@@ -391,6 +425,8 @@ turn(struct plane *plane, int wait_ms)
 			wanted |= PLANE_CONTROL;
 		else if (tagged == TAG_LISTENER)
 			plane->service.acceptable = 1;
+		else if (tagged == TAG_NUDGE)
+			accept_nudged(plane);
 		else
 			take_event(plane, (struct connection *)(tagged & ~(uintptr_t)1),
 			    (int)(tagged & 1), events[i].events);
@@ -399,13 +435,18 @@ turn(struct plane *plane, int wait_ms)
 		accept_some(plane);
 	while (!list_empty(&plane->ready))
 		serve(plane, list_first(&plane->ready));
-	if (!list_empty(&plane->bulk))
+	if (!list_empty(&plane->bulk)) {
 		serve(plane, list_first(&plane->bulk));
+		/* Whoever is woken for a small message should not have to wait for a tick of
+		 * the system's clock until it is our time that is up. */
+		sched_yield();
+	}
 	if (!list_empty(&plane->computing))
-		negotiate_compute(plane, list_first(&plane->computing));
+		compute(plane, list_first(&plane->computing));
 	if (!list_empty(&plane->draining))
 		relay_drain_all(plane);
 	run_timers(plane);
+	forget_untold(plane);
 	wanted |= plane->service.wanted;
 	plane->service.wanted = 0;
 	return wanted;

@@ -11,10 +11,11 @@
  * side (-d) it is the crypt one: shake hands, connect as soon as the peer has
  * proved that it holds the key, relay when both are done.
  *
- * Turns.  Per turn, whatever has become ready is served; then one of the flows
- * that filled a batch last time, and one exponentiation.  So neither a bulk
- * transfer nor a burst of handshakes delays a small message by more than a
- * batch and an exponentiation, and no number of small ones can starve them.
+ * Turns.  Per turn, one connection is accepted and whatever has become ready is
+ * served; then one of the flows that had much to move last time, and one
+ * exponentiation.  So neither a bulk transfer nor a burst of handshakes delays a
+ * small message by more than a batch and an exponentiation, and no number of
+ * small ones can starve them.
  *
  * Ends.  The end of one direction is passed on (shutdown) and the other goes
  * on; when both have ended, the sockets are closed in an orderly way.  When a
@@ -59,11 +60,12 @@ enum plane_wanted {
 
 /* What a plane counts, in an array that others may read. */
 enum plane_counter {
-	PLANE_ACTIVE,			/* connections now, until their end is reported */
+	PLANE_ACTIVE,			/* connections now, until their end is reported, if it is */
 	PLANE_ACCEPTED,
 	PLANE_ESTABLISHED,
 	PLANE_SEALED,			/* payload bytes from plain to crypt */
-	PLANE_OPENED			/* payload bytes from crypt to plain */
+	PLANE_OPENED,			/* payload bytes from crypt to plain */
+	PLANE_ENDED_CLEAN = 8		/* of those that are not reported */
 };
 
 #define PLANE_ADDRESS_MAX 112
@@ -131,10 +133,12 @@ void plane_free(struct plane *plane);
  * there have been are at active[0], active[stride], ..., active[(slots - 1) * stride],
  * the own ones among them: together they have at most `limit` connections (0: as many
  * as come), and of a plane that has a quarter more than the average, and one, the
- * next one is left to the others for a moment.  Returns 0 or an errno value.
+ * next one is left to the others for a moment; nudge is an eventfd by which they are
+ * told, or -1.  Those that end in a clean way are only counted, unless tell_clean is
+ * set or plane_stop_serving() has been called.  Returns 0 or an errno value.
  */
-int plane_serve(struct plane *plane, int listener, struct plane_pipe *pipe, uint64_t *active,
-    size_t stride, size_t slots, uint64_t workers, uint64_t limit);
+int plane_serve(struct plane *plane, int listener, int nudge, struct plane_pipe *pipe,
+    uint64_t *active, size_t stride, size_t slots, uint64_t workers, uint64_t limit, int tell_clean);
 
 /* Accept no more. */
 void plane_stop_serving(struct plane *plane);

@@ -23,8 +23,8 @@ ABSENT(int plane_pipe_retarget(struct plane_pipe *pipe, const struct plane_addre
 ABSENT(void plane_pipe_free(struct plane_pipe *pipe))
 ABSENT(struct plane *plane_new(int control, uint64_t *counters))
 ABSENT(void plane_free(struct plane *plane))
-ABSENT(int plane_serve(struct plane *plane, int listener, struct plane_pipe *pipe, uint64_t *active,
-    size_t stride, size_t slots, uint64_t workers, uint64_t limit))
+ABSENT(int plane_serve(struct plane *plane, int listener, int nudge, struct plane_pipe *pipe,
+    uint64_t *active, size_t stride, size_t slots, uint64_t workers, uint64_t limit, int tell_clean))
 ABSENT(void plane_stop_serving(struct plane *plane))
 ABSENT(int plane_carry(struct plane *plane, uint64_t id, int accepted, struct plane_pipe *pipe))
 ABSENT(size_t plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,

@@ -71,7 +71,7 @@ receive(struct connection *connection, int side, uint8_t *buffer, size_t room)
 		got = recv(source->fd, buffer, room, 0);
 	} while (got < 0 && errno == EINTR);
 
-	source->bulky = got > 0 && (size_t)got == room;
+	source->bulky = got > LIGHT_BYTES;
 	if (got > 0) {
 		/* A stream socket that gave less than there was room for is empty, and
 		 * will raise an event when it is not: no need to ask it again. */
@@ -233,6 +233,8 @@ finish_flow(struct connection *connection, int side)
 	if (flow->state != FLOW_ENDING || flow->unsent != NULL)
 		return;
 	flow->state = FLOW_ENDED;
+	if (connection->flow[!side].state == FLOW_ENDED)
+		return;			/* closing the sockets, which is next, says the same */
 	/* If the peer was faster and is gone, its reset is noticed on its own. */
 	if (shutdown(connection->endpoint[!side].fd, SHUT_WR) != 0 && errno != ENOTCONN &&
 	    errno != ECONNRESET && errno != EPIPE)

@@ -137,6 +137,7 @@ class Launch:
         counters = Counters(slots)
         setup = Setup(
             listener=self._listener.sock,
+            nudge=os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if hasattr(os, "eventfd") else -1,
             pipe=pipe,
             make_plane=self._make_plane,
             workers=workers,

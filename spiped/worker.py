@@ -29,6 +29,7 @@ class Setup(NamedTuple):
     """What a worker is forked with."""
 
     listener: socket.socket
+    nudge: int  # `Service.nudge`
     pipe: Pipe
     make_plane: PlaneMaker
     workers: int  # how many share the socket
@@ -71,10 +72,12 @@ class Worker:
         self._plane.serve(
             Service(
                 listener=setup.listener,
+                nudge=setup.nudge,
                 pipe=setup.pipe,
                 counters=setup.counters,
                 workers=setup.workers,
                 limit=setup.limit,
+                tell_clean=setup.log.verbose,
                 on_end=self._on_end,
                 on_trouble=setup.log.warn_about_peer,
             )

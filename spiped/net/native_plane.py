@@ -71,12 +71,14 @@ class NativePlane:
             lib.plane_serve(
                 self._plane,
                 service.listener.fileno(),
+                service.nudge,
                 self._pipe(service.pipe),
                 self._active + Field.ACTIVE.value,
                 stride,
                 len(view) // stride,
                 service.workers,
                 service.limit,
+                service.tell_clean,
             )
         )
         self._service = service

@@ -24,10 +24,12 @@ class Service(NamedTuple):
     """What is done with those who connect to a listening socket, which other workers share."""
 
     listener: socket.socket
+    nudge: int  # an eventfd by which workers leave who has come to each other; -1: none
     pipe: Pipe
     counters: Counters  # of all workers; the plane's own slot is one of them
     workers: int  # how many there are
     limit: int  # of the connections of all workers; 0: none
+    tell_clean: bool  # of connections that end well, too; else they may only be counted
     # A connection has ended: whose it was, which is for str(), and how.
     on_end: Callable[[object, Ending], None]
     # Accepting has come up against something.
