@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -38,6 +38,8 @@ class Server:
         listener: Listener | None = None,
         workers: int = 1,
         limit: int = 0,
+        nudge: int = -1,
+        tell_clean: bool = True,
         **options: Any,
     ) -> None:
         self.rig = rig
@@ -50,10 +52,12 @@ class Server:
         rig.serve(
             Service(
                 listener=self.listener.sock,
+                nudge=nudge,
                 pipe=pipe,
                 counters=rig.counters,
                 workers=workers,
                 limit=limit,
+                tell_clean=tell_clean,
                 on_end=self._on_end,
                 on_trouble=self.troubles.append,
             )
@@ -90,6 +94,17 @@ def hello(rig: Rig, client: Peer) -> Voice:
     voice.wait_for_nonce()
     client.write(voice.hello())
     return voice
+
+
+@pytest.fixture(params=[False, True], ids=["", "nudged"])
+def nudge(request: pytest.FixtureRequest) -> Iterator[int]:
+    """What workers leave clients to each other by."""
+    if not request.param or not hasattr(os, "eventfd"):
+        yield -1
+        return
+    fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    yield fd
+    os.close(fd)
 
 
 # Whoever comes
@@ -139,6 +154,42 @@ def test_everybody_is_counted(rig: Rig) -> None:
         rig.until(lambda client=client: len(server.told) == clients.index(client) + 1)
     assert server.active_when_told == [2, 1, 0]
     assert (server.accepted, rig.slot[Field.ACTIVE], rig.established) == (3, 0, 1)
+
+
+@pytest.mark.parametrize("clean", [True, False], ids=["clean", "failed"])
+def test_only_clean_ends_may_be_counted_without_being_told(rig: Rig, clean: bool) -> None:
+    """For whom they are too many to be told; whoever is told counts them."""
+    target = rig.network.target()
+    server = Server(rig, target.address, tell_clean=False)
+    client = server.client()
+    voice = hello(rig, client)
+    far = rig.accept(target)
+    converse(rig, far, voice)
+    far.finish()
+    if clean:
+        client.finish()
+    else:
+        client.reset()
+    rig.until(lambda: rig.slot[Field.ACTIVE] == 0)
+    rig.turn()
+    assert len(server.told) + rig.slot[Field.ENDED] == 1
+    if not clean:
+        assert server.told[0][1].cause is Cause.RESET
+
+
+def test_every_end_is_told_once_nobody_is_accepted_any_more(rig: Rig) -> None:
+    """Whoever waits for the last one has to know."""
+    target = rig.network.target()
+    server = Server(rig, target.address, tell_clean=False)
+    client = server.client()
+    voice = hello(rig, client)
+    far = rig.accept(target)
+    converse(rig, far, voice)
+    rig.stop_serving()
+    far.finish()
+    client.finish()
+    rig.until(lambda: server.told)
+    assert server.told[0][1].cause is Cause.CLEAN
 
 
 @pytest.mark.parametrize("keepalive", [True, False])
@@ -288,12 +339,12 @@ def both(*rigs: Rig) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("at_once", [False, True], ids=["one by one", "at once"])
-def test_workers_get_their_share(new_rig: Callable[..., Rig], at_once: bool) -> None:
+def test_workers_get_their_share(new_rig: Callable[..., Rig], nudge: int, at_once: bool) -> None:
     """Although the first of them always looks first."""
     a = new_rig()
     b = new_rig(a.counters, 2)
     listener = a.network.listener()
-    servers = [Server(rig, listener=listener, workers=2) for rig in (a, b)]
+    servers = [Server(rig, listener=listener, nudge=nudge, workers=2) for rig in (a, b)]
     for count in range(1, 41):
         servers[0].client()
         if count == 40 or not at_once:
@@ -302,11 +353,11 @@ def test_workers_get_their_share(new_rig: Callable[..., Rig], at_once: bool) -> 
     assert max(server.accepted for server in servers) <= 40 / 2 * 1.25 + 2
 
 
-def test_a_worker_takes_what_the_others_do_not(new_rig: Callable[..., Rig]) -> None:
+def test_a_worker_takes_what_the_others_do_not(new_rig: Callable[..., Rig], nudge: int) -> None:
     a = new_rig()
     b = new_rig(a.counters, 2)
     listener = a.network.listener()
-    server, stopped = (Server(rig, listener=listener, workers=2) for rig in (a, b))
+    server, stopped = (Server(rig, listener=listener, nudge=nudge, workers=2) for rig in (a, b))
     clients = server.clients(30)
     a.until(lambda: greeted(*clients))
     assert stopped.accepted == 0
