@@ -32,27 +32,36 @@ from spiped.worker import Setup
 RESOLVE_RETRY = 1.0  # seconds between attempts with -D
 GENERATIONS = 8  # of workers that may be there at once: the present one and draining ones
 
+# What a supervisor has open besides one channel for each worker, and a worker besides its
+# connections, with something to spare for a lookup and for a first connection.
+OWN_DESCRIPTORS = 20
+
 
 def launch(name: str, options: DaemonOptions) -> int:
     """Run the daemon to its end; returns the exit status.  Raises OperatorError."""
     for number in (signal.SIGHUP, signal.SIGUSR1):  # until there is something to reload or count
         signal.signal(number, signal.SIG_IGN)
     process.keep_streams_open()
+    workers = options.workers or available_cpus()
+    process.require_descriptors(OWN_DESCRIPTORS + 2 * workers)  # a reload has two of each
     crypto, warnings = select()
     log = Log(name, options.verbose)
     for warning in warnings:
         log.warn(warning)
     if os.getpid() == 1:
         log.warn("Running as process 1: its signals are handled, orphans are reaped")
-    return Launch(name, options, crypto, log).run()
+    return Launch(name, options, workers, crypto, log).run()
 
 
 class Launch:
     """What has been acquired so far, so that it can be given back."""
 
-    def __init__(self, name: str, options: DaemonOptions, crypto: Backend, log: Log) -> None:
+    def __init__(
+        self, name: str, options: DaemonOptions, workers: int, crypto: Backend, log: Log
+    ) -> None:
         self._name = name
         self._options = options
+        self._workers = workers
         self._crypto = crypto
         self._make_plane = choose_plane(crypto)
         self._log = log
@@ -132,14 +141,13 @@ class Launch:
     def _supervise(self, pipe: Pipe) -> int | None:
         options = self._options
         assert self._listener is not None
-        workers = options.workers or available_cpus()
-        slots = 1 + workers * GENERATIONS
+        slots = 1 + self._workers * GENERATIONS
         counters = Counters(slots)
         setup = Setup(
             listener=self._listener.sock,
             pipe=pipe,
             make_plane=self._make_plane,
-            workers=workers,
+            workers=self._workers,
             limit=options.connections,
             counters=counters,
             slot=counters.slot(0),
@@ -153,6 +161,7 @@ class Launch:
             # what is no file, but a pipe or the like, has given all it had
             read_key=self._read_key if self._key_is_file else None,
             close_listener=self._listener.close,
+            shutdown_timeout=options.shutdown_timeout,
         )
         return Supervisor(pool, slots, self._on_ready).run()
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 from spiped.crypto import Backend
+from spiped.errors import OperatorError
 from spiped.light import NoReturn, suppress
 
 # The signals that the supervisor handles, and that its children therefore may not inherit.
@@ -70,6 +71,13 @@ def forbid_core_dumps(crypto: Backend) -> None:
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     crypto.forbid_dumps()
+
+
+def require_descriptors(count: int) -> None:
+    """Raise OperatorError if the system lets us have fewer."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY and limit < count:
+        raise OperatorError(f"Too few file descriptors: {count} are needed, `ulimit -n` is {limit}")
 
 
 def keep_streams_open() -> None:

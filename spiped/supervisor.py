@@ -23,6 +23,7 @@ from spiped.net.address import SocketAddress, encode_addresses, is_literal
 from spiped.net.pipe import Pipe
 from spiped.net.reactor import READ, Reactor, Timer
 from spiped.observe.counters import Counters
+from spiped.observe.slot import Field
 from spiped.process import HANDLED, fork
 from spiped.resolver import Lookup
 from spiped.worker import Setup
@@ -40,6 +41,7 @@ class Pool(NamedTuple):
     resolve_interval: float  # seconds; infinite: never
     read_key: Callable[[], bytearray] | None  # None: cannot be read again
     close_listener: Callable[[], None]
+    shutdown_timeout: float  # seconds that connections have to end; infinite: any
 
 
 class WorkerProcess:
@@ -337,9 +339,16 @@ class Supervisor:
             self._close_listener()
             for process in self._workers.values():
                 self._dismiss(process, "drain")
+            self._reactor.call_later(self._pool.shutdown_timeout, self._hurry)
             self._reap()
         else:
             self._end(None)
+
+    def _hurry(self) -> None:
+        """Connections have had the time that they were given."""
+        left = self._counters.total(Field.ACTIVE)
+        self._log.warn(f"Shutdown timeout: connections are reset ({left})")
+        self._end(None)
 
     def _end(self, kill: int | None) -> None:
         """End all workers now; what they carry is reset."""
