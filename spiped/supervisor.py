@@ -9,7 +9,6 @@ old one as soon as the new one is ready.
 from __future__ import annotations
 
 import gc
-import json
 import os
 import signal
 import socket
@@ -18,15 +17,20 @@ from collections.abc import Callable
 
 from spiped import worker
 from spiped.errors import OperatorError, describe
-from spiped.light import Any, NamedTuple, suppress
+from spiped.light import NamedTuple
 from spiped.net.address import SocketAddress, encode_addresses, is_literal
-from spiped.net.pipe import Pipe
 from spiped.net.reactor import READ, Reactor, Timer
 from spiped.observe.counters import Counters
 from spiped.observe.slot import Field
 from spiped.process import HANDLED, fork
 from spiped.resolver import Lookup
 from spiped.worker import Setup
+from spiped.worker_process import (
+    ASK_INTERVAL,
+    UNANSWERED_MAX,
+    WorkerProcess,
+    describe_status,
+)
 
 STABLE = 1.0  # seconds; a worker that dies younger than this is not replaced at once
 BACKOFF_MIN, BACKOFF_MAX = 0.1, 10.0  # seconds until it is
@@ -42,27 +46,6 @@ class Pool(NamedTuple):
     read_key: Callable[[], bytearray] | None  # None: cannot be read again
     close_listener: Callable[[], None]
     shutdown_timeout: float  # seconds that connections have to end; infinite: any
-
-
-class WorkerProcess:
-    """A worker, seen from the supervisor."""
-
-    def __init__(
-        self, pid: int, slot: int, generation: int, pipe: Pipe, channel: socket.socket
-    ) -> None:
-        self.pid = pid
-        self.slot = slot
-        self.generation = generation
-        self.pipe = pipe  # what it was forked with
-        self.channel = channel
-        self.born = time.monotonic()
-        self.ready = False
-        self.leaving = False  # has been told to drain or to stop
-
-    def tell(self, command: dict[str, Any]) -> None:
-        """Send a command; a worker that is gone does not miss it."""
-        with suppress(OSError):
-            self.channel.sendall(json.dumps(command).encode() + b"\n")
 
 
 class Supervisor:
@@ -83,7 +66,9 @@ class Supervisor:
         self._reload_again = False
         self._listening = True
         self._backoff = BACKOFF_MIN
+        self._refill: Timer | None = None  # workers are missing, and not due yet
         self._refresh: Timer | None = None
+        self._asked_at = time.monotonic()
         self._failure: str | None = None
         self._ended_by: int | None = None
         wakeup, signalled = socket.socketpair()
@@ -105,6 +90,7 @@ class Supervisor:
         gc.freeze()  # what is there now stays: workers need not look at it, nor copy its pages
         self._fill()
         self._schedule_refresh()
+        self._reactor.call_later(ASK_INTERVAL, self._ask_all)
         self._reactor.run()
         if self._failure is not None:
             raise OperatorError(self._failure)
@@ -113,34 +99,21 @@ class Supervisor:
     # Workers
 
     def _spawn(self) -> None:
-        """Fork a worker; if the system does not let us, try again later."""
-        try:
-            ours, theirs = socket.socketpair()
-        except OSError as error:
-            self._retry_spawn(error)
-            return
+        """Fork a worker.  Raises OSError."""
+        ours, theirs = socket.socketpair()
         slot = self._free_slots.pop()
         try:
             pid = fork(lambda: self._become_worker(slot, ours, theirs))
-        except OSError as error:
+        except OSError:
             ours.close()
             self._free_slots.append(slot)
-            self._retry_spawn(error)
-            return
+            raise
         finally:
             theirs.close()
         ours.setblocking(False)
         process = WorkerProcess(pid, slot, self._generation, self._setup.pipe, ours)
         self._workers[pid] = process
         self._reactor.watch(ours, READ, lambda events: self._on_report(process))
-
-    def _retry_spawn(self, error: OSError) -> None:
-        message = f"Cannot start a worker: {describe(error)}"
-        if self._on_ready is not None:  # nor could we ever be ready: whoever waits should know
-            self._reactor.call_later(0, lambda: self._fail(message))
-            return
-        self._log.warn(message)
-        self._reactor.call_later(BACKOFF_MAX, self._fill)
 
     def _fail(self, message: str) -> None:
         """End, because the daemon cannot start."""
@@ -163,6 +136,9 @@ class Supervisor:
             data = b""
         if not data:  # the worker is gone: SIGCHLD says how
             self._reactor.unwatch(process.channel)
+            return
+        process.unanswered = 0
+        if process.ready:
             return
         process.ready = True
         present = [w for w in self._workers.values() if w.generation == self._generation]
@@ -200,7 +176,7 @@ class Supervisor:
         self._free_slots.append(process.slot)
         if process.leaving or not self._listening:
             return
-        how = _describe_status(status)
+        how = describe_status(status)
         if self._on_ready is not None:
             self._fail(f"A worker could not start ({how})")
         elif not process.ready and self._has_older(process):
@@ -217,15 +193,53 @@ class Supervisor:
         else:
             delay = self._backoff
             self._backoff = min(2 * self._backoff, BACKOFF_MAX)
-        self._reactor.call_later(delay, self._fill)
+        self._fill_later(delay)
+
+    def _fill_later(self, delay: float) -> None:
+        """Fill in a while, and once, however many workers have died by then."""
+        if self._refill is not None:
+            if delay > 0:
+                return
+            self._refill.cancel()
+        self._refill = self._reactor.call_later(delay, self._fill)
 
     def _fill(self) -> None:
-        """Bring the present generation to its full number."""
+        """Bring the present generation to its full number; if the system refuses, later."""
+        if self._refill is not None:
+            self._refill.cancel()
+            self._refill = None
         if not self._listening:
             return
         present = sum(w.generation == self._generation for w in self._workers.values())
-        for _ in range(self._setup.workers - present):
-            self._spawn()
+        try:
+            for _ in range(self._setup.workers - present):
+                self._spawn()
+        except OSError as error:
+            message = f"Cannot start a worker: {describe(error)}"
+            if self._on_ready is not None:  # whoever waits for us to be ready should know
+                self._reactor.call_later(0, lambda: self._fail(message))
+            else:
+                self._log.warn(message)
+                self._fill_later(BACKOFF_MAX)
+
+    # Watchdog
+
+    def _ask_all(self) -> None:
+        """Ask all workers for a sign of life, and end those that have given none for long.
+
+        If we come late ourselves, the machine is busy, or has slept: that counts for nobody.
+        """
+        now = time.monotonic()
+        late = now - self._asked_at >= 2 * ASK_INTERVAL
+        self._asked_at = now
+        for process in self._workers.values():
+            if late:
+                process.unanswered = 0
+            elif process.unanswered == UNANSWERED_MAX:
+                self._log.warn(f"Worker {process.pid} does not answer: killing it")
+                os.kill(process.pid, signal.SIGKILL)
+            process.ask()
+        self._reactor.call_later(ASK_INTERVAL, self._ask_all)
 
     # Reload
 
@@ -282,6 +296,7 @@ class Supervisor:
         last = max((w for w in older if not w.leaving), key=lambda w: w.generation)
         self._generation = last.generation
         self._setup = self._setup._replace(pipe=last.pipe)
+        self._fill()  # some of them may have died meanwhile
 
     # Names
 
@@ -368,9 +383,3 @@ class Supervisor:
         if self._listening:
             self._listening = False
             self._pool.close_listener()
-
-
-def _describe_status(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        return f"signal {os.WTERMSIG(status)}"
-    return f"exit status {os.WEXITSTATUS(status)}"

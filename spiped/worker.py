@@ -88,8 +88,7 @@ class Worker:
         """Tell the supervisor that we are there, and work until drained or stopped."""
         if self._setup.detach:
             detach_streams()
-        with suppress(OSError):  # the supervisor is gone, as reading will tell
-            self._commands.send(b"ready\n")
+        self._report(b"ready\n")
         self._reactor.run()
 
     def drain(self) -> None:
@@ -222,8 +221,14 @@ class Worker:
         for line in lines:
             self._obey(json.loads(line))
 
+    def _report(self, line: bytes) -> None:
+        with suppress(OSError):  # the supervisor is gone, as reading will tell
+            self._commands.send(line)
+
     def _obey(self, command: dict[str, object]) -> None:
         match command:
+            case {"do": "answer"}:  # a question of the watchdog
+                self._report(b"here\n")
             case {"do": "drain"}:
                 self.drain()
             case {"do": "stop"}:

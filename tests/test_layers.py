@@ -22,7 +22,7 @@ LAYERS = [
     {"config", "crypto", "observe", "options"},
     {"key", "process", "proto"},
     {"net"},
-    {"daemon", "prepare", "resolver", "worker"},
+    {"daemon", "prepare", "resolver", "worker", "worker_process"},
     {"supervisor"},
     {"launch"},
     {"cli"},
