@@ -13,7 +13,14 @@ from spiped.errors import OperatorError
 from spiped.light import NoReturn, suppress
 
 # The signals that the supervisor handles, and that its children therefore may not inherit.
-HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
+HANDLED = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGCHLD,
+)
 
 
 def fork(child: Callable[[], None]) -> int:
@@ -22,7 +29,7 @@ def fork(child: Callable[[], None]) -> int:
     The child begins with the handled signals blocked and at their defaults; it calls
     `unblock_signals` when it has installed what handlers it wants.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+    block_signals()
     try:
         pid = os.fork()
         if pid == 0:
@@ -30,6 +37,11 @@ def fork(child: Callable[[], None]) -> int:
     finally:
         unblock_signals()
     return pid
+
+
+def block_signals() -> None:
+    """Let the handled signals wait; they do so also while another program takes our place."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
 
 
 def unblock_signals() -> None:

@@ -13,17 +13,19 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from spiped import worker
 from spiped.errors import OperatorError, describe
+from spiped.handover import HandedWorker, Handover, pass_on, rehearse
 from spiped.light import NamedTuple
 from spiped.net.address import SocketAddress, encode_addresses, is_literal
+from spiped.net.pipe import Pipe
 from spiped.net.reactor import READ, Reactor, Timer
 from spiped.observe.counters import Counters
 from spiped.observe.slot import Field
-from spiped.process import HANDLED, fork
-from spiped.resolver import Lookup
+from spiped.process import HANDLED, block_signals, fork, unblock_signals
+from spiped.resolver import look_up
 from spiped.worker import Setup
 from spiped.worker_process import (
     ASK_INTERVAL,
@@ -35,6 +37,7 @@ from spiped.worker_process import (
 STABLE = 1.0  # seconds; a worker that dies younger than this is not replaced at once
 BACKOFF_MIN, BACKOFF_MAX = 0.1, 10.0  # seconds until it is
 KILL_AFTER = 2.0  # seconds that workers have to stop when they are told to
+UPGRADE_RETRY = 0.05  # seconds to wait for what is under way
 
 
 class Pool(NamedTuple):
@@ -46,24 +49,38 @@ class Pool(NamedTuple):
     read_key: Callable[[], bytearray] | None  # None: cannot be read again
     close_listener: Callable[[], None]
     shutdown_timeout: float  # seconds that connections have to end; infinite: any
+    command: list[str]  # what an upgrade executes
+    hand_over: Callable[[Pipe, list[HandedWorker], Counters], Handover]
 
 
 class Supervisor:
     """Forks, watches and replaces workers until it is told to stop."""
 
-    def __init__(self, pool: Pool, slots: int, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        on_ready: Callable[[], None] | None,
+        adopted: Sequence[HandedWorker] = (),
+        slots_are_shared: bool = True,
+    ) -> None:
+        """``adopted``: workers of the program before us, who then count where ours do, or not.
+
+        Such a program has been ready already, so that there is no ``on_ready`` then.
+        """
         self._pool = pool
         self._setup = pool.setup
         self._log = pool.setup.log
         self._counters: Counters = pool.setup.counters
-        self._free_slots = list(range(slots - 1, 0, -1))  # slot 0 keeps what the dead have counted
-        self._on_ready: Callable[[], None] | None = on_ready
+        self._on_ready = on_ready
         self._reactor = Reactor()
         self._workers: dict[int, WorkerProcess] = {}
+        self._is_successor = on_ready is None
         self._generation = 0  # the one that is to stay
         self._generations = 1  # how many there have been
         self._reloading = False  # the target is being looked up for it
         self._reload_again = False
+        self._rehearsing = False  # for an upgrade
+        self._rehearse_again = False
         self._listening = True
         self._backoff = BACKOFF_MIN
         self._refill: Timer | None = None  # workers are missing, and not due yet
@@ -75,6 +92,11 @@ class Supervisor:
         for end in (wakeup, signalled):
             end.setblocking(False)
         self._signals = (wakeup, signalled)
+        for handed in adopted:
+            self._adopt(handed, handed.slot if slots_are_shared else None)
+        taken = {worker.slot for worker in self._workers.values()}
+        # slot 0 keeps what the dead have counted
+        self._free_slots = [n for n in range(self._counters.slots - 1, 0, -1) if n not in taken]
 
     def run(self) -> int | None:
         """Supervise until the end; returns the signal that the caller should die of, if any.
@@ -85,11 +107,15 @@ class Supervisor:
         signal.set_wakeup_fd(signalled.fileno(), warn_on_full_buffer=False)
         for number in HANDLED:
             signal.signal(number, lambda number, frame: None)  # the wakeup descriptor queues it
+        unblock_signals()  # which have waited if we are an upgrade
         self._reactor.watch(wakeup, READ, self._on_signals)
         gc.collect()
         gc.freeze()  # what is there now stays: workers need not look at it, nor copy its pages
-        self._fill()
         self._schedule_refresh()
+        if self._is_successor:  # after the signals that have waited
+            self._reactor.call_later(0, self._replace_adopted)
+        else:
+            self._fill()
         self._reactor.call_later(ASK_INTERVAL, self._ask_all)
         self._reactor.run()
         if self._failure is not None:
@@ -112,8 +138,27 @@ class Supervisor:
             theirs.close()
         ours.setblocking(False)
         process = WorkerProcess(pid, slot, self._generation, self._setup.pipe, ours)
-        self._workers[pid] = process
-        self._reactor.watch(ours, READ, lambda events: self._on_report(process))
+        self._take_on(process)
+
+    def _take_on(self, process: WorkerProcess) -> None:
+        self._workers[process.pid] = process
+        self._reactor.watch(process.channel, READ, lambda events: self._on_report(process))
+
+    def _adopt(self, handed: HandedWorker, slot: int | None) -> None:
+        """Supervise a worker that the program before us has forked."""
+        channel = socket.socket(fileno=handed.channel)
+        channel.setblocking(False)
+        process = WorkerProcess(handed.pid, slot, self._generation, self._setup.pipe, channel)
+        process.ready = True
+        process.leaving = handed.leaving
+        self._take_on(process)
+
+    def _replace_adopted(self) -> None:
+        """Have workers of our own in place of adopted ones: by a reload."""
+        self._reap()  # who has died while the program was being replaced
+        if self._listening:
+            self._reload()
+            self._fill_later(BACKOFF_MIN)  # if that has failed, and some are missing
 
     def _fail(self, message: str) -> None:
         """End, because the daemon cannot start."""
@@ -172,15 +217,16 @@ class Supervisor:
     def _bury(self, process: WorkerProcess, status: int) -> None:
         self._reactor.unwatch(process.channel)
         process.channel.close()
-        self._counters.fold(process.slot)
-        self._free_slots.append(process.slot)
+        if process.slot is not None:
+            self._counters.fold(process.slot)
+            self._free_slots.append(process.slot)
         if process.leaving or not self._listening:
             return
         how = describe_status(status)
         if self._on_ready is not None:
             self._fail(f"A worker could not start ({how})")
         elif not process.ready and self._has_older(process):
-            self._log.warn(f"Reload failed: a new worker could not start ({how})")
+            self._log.warn(f"A new worker could not start ({how}): the old ones stay")
             self._abandon_generation()
         else:
             self._log.warn(f"Worker {process.pid} died ({how}); starting another")
@@ -256,7 +302,7 @@ class Supervisor:
         if self._reloading:
             self._reload_again = True
             return
-        if not self._has_room():
+        if not self._has_room("Reload"):
             return
         self._log.reopen()
         try:
@@ -271,7 +317,7 @@ class Supervisor:
 
     def _start_generation(self, K: bytes | bytearray, targets: list[SocketAddress]) -> None:
         self._reloading = False
-        if self._has_room():  # the lookup took its time
+        if self._has_room("Reload"):  # the lookup took its time
             self._setup = self._setup._replace(pipe=self._setup.pipe._replace(K=K, targets=targets))
             self._generation = self._generations
             self._generations += 1
@@ -280,11 +326,11 @@ class Supervisor:
             self._reload_again = False
             self._reload()
 
-    def _has_room(self) -> bool:
+    def _has_room(self, purpose: str) -> bool:
         """There are slots for one more generation."""
         if len(self._free_slots) >= self._setup.workers:
             return True
-        self._log.warn("Reload refused: too many workers of earlier reloads are still draining")
+        self._log.warn(f"{purpose} refused: too many workers of earlier reloads are still draining")
         return False
 
     def _abandon_generation(self) -> None:
@@ -297,6 +343,69 @@ class Supervisor:
         self._generation = last.generation
         self._setup = self._setup._replace(pipe=last.pipe)
         self._fill()  # some of them may have died meanwhile
+
+    # Upgrade
+
+    def _upgrade(self) -> None:
+        """Have a new image of the program rehearse and then take our place; or stay as we are."""
+        if self._rehearsing:
+            self._rehearse_again = True
+            return
+        if not self._has_room("Upgrade"):
+            return
+        try:
+            rehearse(self._reactor, self._pool.command, self._handover(), self._on_rehearsed)
+        except OSError as error:
+            self._on_rehearsed([describe(error)])
+        else:
+            self._rehearsing = True
+
+    def _on_rehearsed(self, complaints: list[str]) -> None:
+        self._rehearsing = False
+        if self._rehearse_again:  # the program may have changed since
+            self._rehearse_again = False
+            self._upgrade()
+        elif not complaints:
+            self._pass_on()
+        else:
+            for line in complaints:
+                self._log.warn(line.removeprefix(f"{self._log.name}: "))
+            self._log.warn("Upgrade failed: nothing has changed")
+
+    def _pass_on(self) -> None:
+        """Become the new image, once no generation is on its way and no signal is left to handle.
+
+        Signals that come from now on wait for it.
+        """
+        if not self._listening:
+            return
+        block_signals()
+        try:
+            if self._has_unfinished_business():
+                self._reactor.call_later(UPGRADE_RETRY, self._pass_on)
+            else:
+                pass_on(self._pool.command, self._handover(), self._setup.pipe.K)
+        except OSError as error:
+            self._on_rehearsed([f"Cannot execute {self._pool.command[0]}: {describe(error)}"])
+        finally:
+            unblock_signals()
+
+    def _has_unfinished_business(self) -> bool:
+        try:
+            self._signals[0].recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return self._reloading or any(
+                not (w.leaving or (w.ready and w.generation == self._generation))
+                for w in self._workers.values()
+            )
+        return True
+
+    def _handover(self) -> Handover:
+        workers = [
+            HandedWorker(w.pid, w.slot, w.leaving, w.channel.fileno())
+            for w in self._workers.values()
+        ]
+        return self._pool.hand_over(self._setup.pipe, workers, self._counters)
 
     # Names
 
@@ -322,7 +431,7 @@ class Supervisor:
                 self._schedule_refresh()
 
         try:
-            Lookup(self._reactor, self._pool.target, done)
+            look_up(self._reactor, self._pool.target, done)
         except OSError as error:
             done([], (f"Cannot look up the target: {describe(error)}",))
 
@@ -342,6 +451,8 @@ class Supervisor:
                 self._reload()
             elif number == signal.SIGUSR1:
                 self._log.warn(self._counters.summary())
+            elif number == signal.SIGUSR2 and self._listening:
+                self._upgrade()
             elif number == signal.SIGTERM:
                 self._stop_or_hurry()
             elif number == signal.SIGINT:

@@ -50,7 +50,7 @@ class Setup(NamedTuple):
 
 def run(setup: Setup, commands: socket.socket) -> None:
     """The life of a worker, from the fork to its end."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # meant for the supervisor
     worker = Worker(setup, commands)
     signal.signal(signal.SIGTERM, lambda number, frame: None)  # the wakeup descriptor queues it
@@ -226,6 +226,11 @@ class Worker:
             self._commands.send(line)
 
     def _obey(self, command: dict[str, object]) -> None:
+        """Do as the supervisor says.
+
+        After an upgrade it may be of another version: what "answer", "drain" and "stop" mean, and
+        that anything at all is an answer, has to stay for ever.
+        """
         match command:
             case {"do": "answer"}:  # a question of the watchdog
                 self._report(b"here\n")
@@ -237,4 +242,4 @@ class Worker:
                 # new connections use them; the list is shared with all connections to come
                 self._setup.pipe.targets[:] = decode_addresses(addresses)
             case _:
-                raise AssertionError(f"unknown command: {command}")
+                self._log.warn(f"Unknown command from the supervisor: {command}")

@@ -22,12 +22,12 @@ class WorkerProcess:
     """A worker, seen from the supervisor."""
 
     def __init__(
-        self, pid: int, slot: int, generation: int, pipe: Pipe, channel: socket.socket
+        self, pid: int, slot: int | None, generation: int, pipe: Pipe, channel: socket.socket
     ) -> None:
         self.pid = pid
-        self.slot = slot
+        self.slot = slot  # None: it counts elsewhere, for another version of this program
         self.generation = generation
-        self.pipe = pipe  # what it was forked with
+        self.pipe = pipe  # what it was forked with, or as good as that
         self.channel = channel
         self.born = time.monotonic()
         self.ready = False
