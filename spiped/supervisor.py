@@ -233,19 +233,16 @@ class Supervisor:
             self._respawn(process)
 
     def _respawn(self, process: WorkerProcess) -> None:
+        """Have another in its place: at once, or in a while if this one has not lived long."""
         if process.ready and time.monotonic() - process.born >= STABLE:
             self._backoff = BACKOFF_MIN
-            delay = 0.0
-        else:
-            delay = self._backoff
+            self._fill_later(0)
+        elif self._refill is None:
+            self._fill_later(self._backoff)
             self._backoff = min(2 * self._backoff, BACKOFF_MAX)
-        self._fill_later(delay)
 
     def _fill_later(self, delay: float) -> None:
-        """Fill in a while, and once, however many workers have died by then."""
         if self._refill is not None:
-            if delay > 0:
-                return
             self._refill.cancel()
         self._refill = self._reactor.call_later(delay, self._fill)
 

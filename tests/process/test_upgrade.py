@@ -34,27 +34,10 @@ from tests.daemons import (
     wait_until,
 )
 from tests.helpers import lack
+from tests.process.programs import write_program
 from tests.process.test_identity import USER, needs_root
 
 WORKERS = 2
-
-# A program of a version of its own, in which a line can do harm.
-PROGRAM = """#!{python}
-import sys
-import spiped
-spiped.__version__ = "{version}"
-{harm}
-from spiped.cli import main
-sys.exit(main())
-"""
-
-
-def write_program(
-    path: Path, version: str = "1", harm: str = "", python: str = sys.executable
-) -> str:
-    path.write_text(PROGRAM.format(python=python, version=version, harm=harm))
-    path.chmod(0o755)
-    return str(path)
 
 
 class Release:
@@ -383,14 +366,14 @@ def test_adopted_workers_leave_when_their_new_supervisor_is_killed(
 @pytest.mark.parametrize("background", [False, True], ids=["foreground", "background"])
 def test_a_daemon_can_be_ended_at_any_moment_of_an_upgrade(stage: Stage, background: bool) -> None:
     client_of: dict[int, Peer] = {}
-    for step in range(8):
+    for step in range(6):
         server = start(stage, background=background)
         client = stage.spiped("-e", server.source)
         peer = client_of[server.pid] = client.connect()
         assert echoes(peer)
         workers = family_of(server.pid)
         server.signal(signal.SIGUSR2)
-        time.sleep(step * 0.04)
+        time.sleep(step * 0.06)
         server.signal(signal.SIGTERM)
         wait_until(lambda s=server: not is_listening(s.source), "it listens no more")
         assert echoes(peer)

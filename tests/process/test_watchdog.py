@@ -4,37 +4,31 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
-from pathlib import Path
 
 import psutil
 
 from spiped.worker_process import ASK_INTERVAL, UNANSWERED_MAX
 from tests.daemons import Daemon, Peer, Stage, echoes, is_gone, wait_until
+from tests.process.programs import write_program
 from tests.process.test_workers import connect_to_worker
 
-# The daemon, but for its workers' SIGTERM: it sends them into an endless loop.
-SPINNING = f"""#!{sys.executable}
-import sys
-from spiped import cli, worker
-
-def spin(self):
+# SIGTERM sends a worker into an endless loop.
+SPINNING = """
+from spiped.worker import Worker
+def spin(self, events):
     while True:
         pass
-
-worker.Worker._on_signals = lambda self, events: spin(self)
-sys.exit(cli.main())
+Worker._on_signals = spin
 """
 
 
 def start(stage: Stage, workers: int) -> Daemon:
     """An encrypting daemon of which any worker can be made to spin."""
-    program = Path(stage.write("spiped", SPINNING.encode()))
-    program.chmod(0o755)
+    program = write_program(stage.directory / "spiped", harm=SPINNING)
     server = stage.spiped("-d", stage.echo().address, "-n", "0")
     options = ("--workers", str(workers), "-n", "0")
-    daemon = stage.spiped("-e", server.source, *options, program=str(program))
+    daemon = stage.spiped("-e", server.source, *options, program=program)
     wait_until(lambda: len(daemon.workers) == workers, "all workers are there")
     return daemon
 
