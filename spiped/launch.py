@@ -228,11 +228,14 @@ class Launch:
     def _supervise(self, pipe: Pipe, given: Handover | None) -> int | None:
         options = self._options
         assert self._listener is not None
-        # if another version counted other things, those are lost, and `-n` counts anew
-        shared = given is not None and given.layout == handover.counter_layout()
-        counters = Counters(
-            1 + self._workers * GENERATIONS, given.counters if given and shared else None
-        )
+        adopted = [] if given is None else given.workers
+        counted_in = None if given is None else given.counters
+        if given is not None and given.layout != handover.counter_layout():
+            # another version counts other things: those are lost, and `-n` counts anew
+            counted_in = None
+            os.close(given.counters)
+            adopted = [worker._replace(slot=None) for worker in adopted]
+        counters = Counters(1 + self._workers * GENERATIONS, counted_in)
         setup = Setup(
             listener=self._listener.sock,
             pipe=pipe,
@@ -255,11 +258,8 @@ class Launch:
             command=self._command,
             hand_over=self._hand_over,
         )
-        if given is None:
-            supervisor = Supervisor(pool, self._on_ready)
-        else:
-            supervisor = Supervisor(pool, None, given.workers, slots_are_shared=shared)
-        return supervisor.run()
+        on_ready = self._on_ready if given is None else None
+        return Supervisor(pool, on_ready, adopted).run()
 
     def _read_key(self) -> bytearray:
         return read_key(self._crypto, self._options.pipe.key_file)[0]

@@ -61,11 +61,10 @@ class Supervisor:
         pool: Pool,
         on_ready: Callable[[], None] | None,
         adopted: Sequence[HandedWorker] = (),
-        slots_are_shared: bool = True,
     ) -> None:
-        """``adopted``: workers of the program before us, who then count where ours do, or not.
+        """``adopted``: workers of the program before us.
 
-        Such a program has been ready already, so that there is no ``on_ready`` then.
+        That one has been ready already, so that there is no ``on_ready`` then.
         """
         self._pool = pool
         self._setup = pool.setup
@@ -93,7 +92,7 @@ class Supervisor:
             end.setblocking(False)
         self._signals = (wakeup, signalled)
         for handed in adopted:
-            self._adopt(handed, handed.slot if slots_are_shared else None)
+            self._adopt(handed)
         taken = {worker.slot for worker in self._workers.values()}
         # slot 0 keeps what the dead have counted
         self._free_slots = [n for n in range(self._counters.slots - 1, 0, -1) if n not in taken]
@@ -144,11 +143,12 @@ class Supervisor:
         self._workers[process.pid] = process
         self._reactor.watch(process.channel, READ, lambda events: self._on_report(process))
 
-    def _adopt(self, handed: HandedWorker, slot: int | None) -> None:
+    def _adopt(self, handed: HandedWorker) -> None:
         """Supervise a worker that the program before us has forked."""
         channel = socket.socket(fileno=handed.channel)
         channel.setblocking(False)
-        process = WorkerProcess(handed.pid, slot, self._generation, self._setup.pipe, channel)
+        generation = self._generation - handed.leaving
+        process = WorkerProcess(handed.pid, handed.slot, generation, self._setup.pipe, channel)
         process.ready = True
         process.leaving = handed.leaving
         self._take_on(process)
