@@ -327,24 +327,33 @@ def test_it_can_be_repeated_and_leaves_nothing_behind(
 # What it takes over
 
 
-def test_adopted_workers_that_die_are_replaced_and_draining_ones_are_not(
-    stage: Stage, server: Daemon, client: Daemon, release: Release
+WITHOUT_WORKERS = """
+import os
+from spiped import worker
+run = worker.run
+worker.run = lambda *arguments: os.path.exists("broken") or run(*arguments)
+"""
+
+
+def test_old_workers_stay_if_there_can_be_no_new_ones_and_are_replaced_if_they_die(
+    stage: Stage, release: Release, server: Daemon, client: Daemon
 ) -> None:
+    broken = Path(stage.write("broken", b""))
     with client.connect() as peer:
         assert echoes(peer)
-        upgrade(stage, server, keeping=1)
-        release.publish("3", harm="import spiped.worker; spiped.worker.run = None")
-        server.signal(signal.SIGUSR2)  # adopts two workers, and cannot replace them
-        wait_for_log(stage, "A new worker could not start (exit status 1): the old ones stay\n")
-        wait_until(lambda: len(server.workers) == WORKERS + 1, "the old ones are left")
+        upgrade(stage, server, keeping=1)  # a worker that is draining is there all the time
+        before = set(server.workers)
+        release.publish("2", WITHOUT_WORKERS)
+        server.signal(signal.SIGUSR2)
+        wait_for_log(stage, "A new worker could not start (exit status 0): the old ones stay\n")
+        wait_until(lambda: set(server.workers) == before, "the old ones are left")
         assert is_echoed(client.source)
-        assert echoes(peer)
-        release.publish("4")
-        upgrade(stage, server, keeping=1)
-        victim = server.workers[-1]
-        os.kill(victim, signal.SIGKILL)
-        wait_for_log(stage, f"Worker {victim} died (signal 9); starting another\n")
-        wait_until(lambda: len(server.workers) == WORKERS + 1, "it has been replaced")
+        broken.unlink()
+        for victim in server.workers[1:]:
+            os.kill(victim, signal.SIGKILL)
+            wait_for_log(stage, f"Worker {victim} died (signal 9); starting another\n")
+            wait_until(lambda: len(server.workers) == WORKERS + 1, "it has been replaced")
+        assert is_echoed(client.source)
         assert echoes(peer)
     wait_until(lambda: len(server.workers) == WORKERS, "the draining one has left, for good")
 
