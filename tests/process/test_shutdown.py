@@ -33,6 +33,11 @@ def connect(daemon: Daemon, peers: ExitStack) -> Peer:
     return peer
 
 
+def terminate(daemon: Daemon) -> None:
+    daemon.signal(signal.SIGTERM)
+    wait_until(lambda: not is_listening(daemon.source), "it listens no more")
+
+
 def reload(daemon: Daemon) -> list[int]:
     """Reload, and wait until new workers are in charge; returns those that are draining."""
     before = daemon.workers
@@ -59,8 +64,7 @@ def test_until_then_connections_go_on_and_the_last_one_ends_the_daemon(
 ) -> None:
     daemon = start(stage, "--shutdown-timeout", LONG)
     client = connect(daemon, peers)
-    daemon.signal(signal.SIGTERM)
-    wait_until(lambda: not is_listening(daemon.source), "it listens no more")
+    terminate(daemon)
     assert echoes(client, b"x" * 100_000)
     assert client.finish().read_to_end() == b""
     assert daemon.wait() == 0
@@ -72,8 +76,7 @@ def test_a_second_sigterm_does_not_wait_for_the_shutdown_timeout(
 ) -> None:
     daemon = start(stage, "--shutdown-timeout", LONG)
     client = connect(daemon, peers)
-    daemon.signal(signal.SIGTERM)
-    wait_until(lambda: not is_listening(daemon.source), "it listens no more")
+    terminate(daemon)
     daemon.signal(signal.SIGTERM)
     assert client.read_to_reset() == b""
     assert daemon.wait() == 0

@@ -82,6 +82,14 @@ def wait_for_log(stage: Stage, text: str) -> None:
     wait_until(lambda: text in log_of(stage), f"the log says {text!r}")
 
 
+def wait_for_totals(stage: Stage, daemon: Daemon, text: str) -> None:
+    def are_told() -> bool:
+        daemon.signal(signal.SIGUSR1)
+        return text in log_of(stage)
+
+    wait_until(are_told, f"the totals are {text!r}")
+
+
 def upgrades(stage: Stage) -> int:
     return log_of(stage).count("spiped: Upgraded: this is version ")
 
@@ -174,12 +182,12 @@ def test_connections_of_old_workers_go_on_and_count_and_workers_leave_with_their
         upgrade(stage, server, keeping=1)
         upgrade(stage, server, keeping=1)  # adopted for the second time
         assert echoes(peer, b"x" * 100_000)
-        server.signal(signal.SIGUSR1)
-        wait_for_log(stage, "1 connections now, 1 accepted, 1 established")
+        wait_for_totals(stage, server, "1 connections now, 1 accepted, 1 established")
         assert peer.finish().read_to_end() == b""
     wait_until(lambda: len(server.workers) == WORKERS, "the old worker has left")
-    server.signal(signal.SIGUSR1)
-    wait_for_log(stage, "0 connections now, 1 accepted, 1 established; 100014 bytes sealed")
+    wait_for_totals(
+        stage, server, "0 connections now, 1 accepted, 1 established; 100014 bytes sealed"
+    )
 
 
 def test_the_limit_of_connections_holds_across(stage: Stage) -> None:
@@ -462,10 +470,9 @@ def test_counters_of_another_layout_are_left_to_those_who_know_them(
         upgrade(stage, server, keeping=1)
         assert echoes(peer)
         assert is_echoed(client.source)
-        server.signal(signal.SIGUSR1)
-        wait_for_log(stage, "0 connections now, 1 accepted, 1 established")
+        wait_for_totals(stage, server, "0 connections now, 1 accepted, 1 established")
         upgrade(stage, server, keeping=1)
+        assert is_echoed(client.source)
+        wait_for_totals(stage, server, "0 connections now, 2 accepted, 2 established")
         assert peer.finish().read_to_end() == b""
     wait_until(lambda: len(server.workers) == WORKERS, "the old worker has left")
-    server.signal(signal.SIGUSR1)
-    wait_until(lambda: log_of(stage).count("0 connections now, 1 accepted") == 2, "all is counted")
