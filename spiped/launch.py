@@ -55,12 +55,12 @@ def launch(name: str, options: DaemonOptions) -> int:
         log.warn(warning)
     if os.getpid() == 1 and inheritance is None:
         log.warn("Running as process 1: its signals are handled, orphans are reaped")
-    daemon = Launch(name, options, workers, crypto, log)
+    start = Launch(name, options, workers, crypto, log)
     if inheritance is None:
-        return daemon.begin()
+        return start.begin()
     if inheritance.is_rehearsal:
-        return daemon.rehearse(inheritance)
-    return daemon.take_over(inheritance)
+        return start.rehearse(inheritance)
+    return start.take_over(inheritance)
 
 
 class Launch:
