@@ -515,8 +515,7 @@ class Stage:
         return subprocess.run(
             words,
             env={**os.environ, **self.env},
-            cwd=self.directory,
-            **{"capture_output": True, "timeout": PATIENCE} | options,
+            **{"cwd": self.directory, "capture_output": True, "timeout": PATIENCE} | options,
         )
 
     def meanwhile(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
