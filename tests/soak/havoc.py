@@ -6,11 +6,14 @@ no others, may be lost.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import signal
+import socket
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +22,9 @@ import psutil
 
 from tests.daemons import PATIENCE, Daemon, wait_until
 from tests.helpers import ROOT
+
+libc = ctypes.CDLL(None, use_errno=True)
+PIDFD_GETFD = 438  # the number of the system call, on all architectures
 
 STABLE = 1.0  # seconds; a worker that dies younger is not replaced at once
 STOP_MAX = 0.7  # seconds; less than a watchdog would take for a worker that hangs
@@ -41,20 +47,22 @@ class End(NamedTuple):
     workers: int  # how many there should be
     key: Path
     log: Path
-    target: str  # its address
 
-    def port_of(self, connection: psutil._common.pconn) -> int:
-        """The port by which clients know a connection of a worker, 0 if they know it by none.
+    def ports_of(self, worker: int) -> frozenset[int]:
+        """The ports by which clients know the connections of a worker.
 
         That is the client's own at one end, and at the other end the one that the target sees.
         """
-        if not connection.raddr:
-            return 0
-        if self.name == "e":
-            is_plain = connection.laddr.port == _port(self.daemon.source)
-            return int(connection.raddr.port) if is_plain else 0
-        is_plain = connection.raddr.port == _port(self.target)
-        return int(connection.laddr.port) if is_plain else 0
+        own = _port(self.daemon.source)
+        ports = set()
+        for sock in _sockets_of(worker):
+            port = sock.getsockname()[1]
+            if self.name == "d" and port != own:
+                ports.add(port)
+            elif self.name == "e" and port == own:
+                with suppress(OSError):  # the client has gone, or it is the listening one
+                    ports.add(sock.getpeername()[1])
+        return frozenset(ports)
 
 
 class Kill(NamedTuple):
@@ -80,6 +88,25 @@ class Kill(NamedTuple):
 
 def _port(address: str) -> int:
     return int(address.rpartition(":")[2])
+
+
+def _sockets_of(pid: int) -> Iterator[socket.socket]:
+    """The sockets of a process, for a look at each.
+
+    What the system lists is not enough: it leaves out those that both ends have ended, of which the
+    process may not have read everything yet.
+    """
+    pidfd = os.pidfd_open(pid)
+    try:
+        for path in Path(f"/proc/{pid}/fd").iterdir():
+            if os.readlink(path).startswith("socket:"):
+                fd = libc.syscall(PIDFD_GETFD, pidfd, int(path.name), 0)
+                assert fd >= 0, os.strerror(ctypes.get_errno())
+                with socket.socket(fileno=fd) as sock:
+                    if sock.family == socket.AF_INET:
+                        yield sock
+    finally:
+        os.close(pidfd)
 
 
 class Havoc:
@@ -131,8 +158,8 @@ class Havoc:
         number = self._dice.choice(KILLS)
         victim.suspend()
         wait_until(lambda: victim.status() == psutil.STATUS_STOPPED, "the worker stands still")
-        ports = {end.port_of(connection) for connection in victim.net_connections("tcp")}
-        self.kills.append(Kill(time.monotonic(), end.name, frozenset(ports - {0})))
+        ports = end.ports_of(victim.pid)
+        self.kills.append(Kill(time.monotonic(), end.name, ports))
         victim.send_signal(number)
         victim.resume()
         self.done[number.name] += 1

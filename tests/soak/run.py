@@ -212,7 +212,7 @@ def _start(stage: Stage, name: str, target: str) -> End:
     log = stage.directory / f"log-{name}"
     options = ("-n", "0", "-o", str(TIME_LIMIT), "--workers", str(WORKERS), "--log-file", str(log))
     daemon = stage.spiped(f"-{name}", target, *options, key=str(key), background=True)
-    return End(name, daemon, WORKERS, key, log, target)
+    return End(name, daemon, WORKERS, key, log)
 
 
 @contextmanager
