@@ -50,7 +50,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Run a soak.")
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--rate", type=float, default=220, help="connections begun a second")
-    parser.add_argument("--havoc-every", type=float, default=5, metavar="SECONDS")
+    parser.add_argument("--havoc-every", type=float, default=4, metavar="SECONDS")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
     arguments = parser.parse_args()
     if os.geteuid() != 0:

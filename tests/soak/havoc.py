@@ -158,11 +158,11 @@ class Havoc:
         number = self._dice.choice(KILLS)
         victim.suspend()
         wait_until(lambda: victim.status() == psutil.STATUS_STOPPED, "the worker stands still")
-        ports = end.ports_of(victim.pid)
-        self.kills.append(Kill(time.monotonic(), end.name, ports))
+        kill = Kill(time.monotonic(), end.name, end.ports_of(victim.pid))
         victim.send_signal(number)
-        victim.resume()
+        self.kills.append(kill)
         self.done[number.name] += 1
+        victim.resume()  # so that it notices, unless it is gone already
 
     def _reload_badly(self, end: End) -> None:
         """Read a key that cannot be read, and wait until that has been noticed."""

@@ -30,7 +30,7 @@ TIME_LIMIT = 30  # -o: what is slow here is the machine
 REST_MAX = 120.0  # seconds until the last connection has ended
 TICK = 0.1
 
-MEMORY_GROWTH = 8 << 20  # bytes that a daemon may have more at the end than after the warm-up
+MEMORY_GROWTH = 4 << 20  # bytes that a daemon may have more at the end than after the warm-up
 
 
 class Plan(NamedTuple):
