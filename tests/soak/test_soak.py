@@ -11,7 +11,7 @@ from tests.helpers import lack
 from tests.soak.havoc import Footprint, Kill
 from tests.soak.run import Plan, Result, soak
 
-PLAN = Plan(seconds=9, warm_up=2, rate=80, span=1.5, havoc_every=0.4, seed=1)
+PLAN = Plan(seconds=6, warm_up=1.5, rate=80, span=1, havoc_every=0.4, seed=1)
 
 
 def test_a_short_soak_is_without_a_fault(tmp_path: Path) -> None:
