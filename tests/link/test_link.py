@@ -161,6 +161,7 @@ def test_connections_are_made_over_a_very_bad_link_if_there_is_time(
     stage: Stage, link: Link
 ) -> None:
     pipe = lay(stage, link, "-o", str(PATIENCE))
+    pipe.establish()  # the machines know each other's Ethernet addresses
     link.make(loss=0.15, jitter=0.005)
     clients = [pipe.connect().send(bytes([number])) for number in range(8)]
     targets = [pipe.target.accept() for _ in clients]
