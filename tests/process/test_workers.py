@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import psutil
 import pytest
 
 from spiped.supervisor import BACKOFF_MIN
@@ -19,6 +18,7 @@ from tests.daemons import (
     Echo,
     Peer,
     Stage,
+    asleep,
     echoes,
     is_echoed,
     is_gone,
@@ -34,22 +34,6 @@ def start(stage: Stage, *options: str, **how: object) -> Daemon:
     echo = stage.echo()
     server = stage.spiped("-d", echo.address, "-n", "0")
     return stage.spiped("-e", server.source, *options, **how)
-
-
-@contextmanager
-def asleep(pids: set[int]) -> Iterator[None]:
-    """These processes do nothing meanwhile."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        for pid in pids:
-            wait_until(
-                lambda pid=pid: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "it sleeps"
-            )
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 def connect_to_worker(daemon: Daemon, worker: int) -> Peer:
@@ -266,20 +250,6 @@ def test_no_limit_means_no_limit(stage: Stage) -> None:
     daemon = start(stage, "-n", "0")
     clients = [daemon.connect() for _ in range(120)]  # the default would be 100
     assert all(echoes(client) for client in clients)
-
-
-def test_running_out_of_descriptors_harms_no_connection(stage: Stage) -> None:
-    beginning = [needs("prlimit"), "--nofile=32:32", "--"]
-    daemon = start(stage, "--workers", "1", "-n", "0", beginning=beginning)
-    first = daemon.connect()
-    assert echoes(first)
-    others = [daemon.connect() for _ in range(32)]
-    daemon.wait_to_say("Cannot accept connections: Too many open files")
-    assert echoes(first)
-    for client in others:
-        client.close()
-    wait_until(lambda: is_echoed(daemon.source), "others are served again")
-    assert echoes(first)
 
 
 def test_workers_finish_their_connections_when_the_supervisor_is_killed(stage: Stage) -> None:
