@@ -86,9 +86,7 @@ def report(tally: Tally, console: Console) -> None:
         table.add_column(column, justify="left" if column == "call" else "right")
     for call in dict.fromkeys(row.call.name for row in TABLE):
         broken = sum(f": {call} " in line for line in tally.broken)
-        table.add_row(
-            call, str(tally.injected[call]), str(tally.survived[call]), str(broken)
-        )
+        table.add_row(call, str(tally.injected[call]), str(tally.survived[call]), str(broken))
     console.print(table)
     console.print(f"faults injected:      {tally.injected.total()}", highlight=False)
     console.print(f"not met by any call:  {len(tally.missed)}", highlight=False)
@@ -118,13 +116,12 @@ def main() -> int:
 
             def tell(case: Case, trial: Trial, where: str = f"{role} {backend}") -> None:
                 progress.advance(task)
-                for promise in trial.broken:
-                    console.print(f"BROKEN {where}, {case}: {promise}", markup=False, soft_wrap=True)
+                lines = [f"BROKEN {where}, {case}: {promise}" for promise in trial.broken]
                 if arguments.verbose:
                     outcome = "went on" if trial.survived else "ended"
-                    console.print(
-                        f"{where}, {case}: {trial.hits} times, {outcome}", markup=False, soft_wrap=True
-                    )
+                    lines.append(f"{where}, {case}: {trial.hits} times, {outcome}")
+                for line in lines:
+                    console.print(line, markup=False, soft_wrap=True)
 
             run(role, backend, chosen, tally, tell)
     if arguments.verbose:

@@ -12,8 +12,8 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from spiped.proto.role import Role
@@ -33,6 +33,8 @@ PIECE = 3000  # bytes that a bystander says each time
 MESSAGE = 20_000  # and what a victim does, if nothing is to get stuck
 BULK = 400_000  # what does not fit into the buffers between two ends, if these are
 BUFFER = 16_384  # bytes each
+WORKERS = 2
+FAILURE = "Reload failed"
 COUNT = " connections now"  # in the line that SIGUSR1 has the daemon write
 
 
@@ -61,7 +63,7 @@ class Scene:
         self.daemon = stage.spiped(
             "-e" if role is Role.C else "-d",
             self.target.address,
-            *("-o", str(TIMEOUT), "-n", "100", "--workers", "2", "-b", "[127.0.0.1]:0"),
+            *("-o", str(TIMEOUT), "-n", "100", "--workers", str(WORKERS), "-b", "[127.0.0.1]:0"),
         )
         host, _, port = self.daemon.source.rpartition(":")
         self._source = (host.strip("[]"), int(port))
@@ -69,7 +71,7 @@ class Scene:
         self.carried = 0  # connections
         self.verified = 0  # bytes
         self._salt = 0
-        self._wait(lambda: len(self._workers()) == 2, "there are two workers")
+        self._wait(lambda: len(self._workers()) == WORKERS, "the workers are there")
         self._interposer.begin()
         self.bystanders: list[Conversation] = []
         for _ in range(BYSTANDERS):
@@ -121,8 +123,11 @@ class Scene:
                 time.sleep(PAUSE)
 
     def _pump(self) -> bool:
-        everybody = [*self.bystanders, *([] if self._now is None else [self._now])]
-        return any([conversation.pump() for conversation in everybody])
+        moved = False
+        for conversation in (*self.bystanders, self._now):
+            if conversation is not None:
+                moved |= conversation.pump()
+        return moved
 
     def make_ready(self, conversation: Conversation) -> None:
         conversation.crypt.allowed = 2  # messages: all that there are
@@ -181,6 +186,23 @@ class Scene:
         self._wait(lambda: self.daemon.said.count(COUNT) > before, "the daemon counts")
         return int(self.daemon.said.rpartition(COUNT)[0].split()[-1])
 
+    def reload(self) -> None:
+        """Have new workers started, in vain or not; bystanders stay with the old ones."""
+        old = set(self._workers())
+        failures = self.daemon.said.count(FAILURE)
+        self.daemon.signal(signal.SIGHUP)
+        self._wait(
+            lambda: (
+                self.daemon.said.count(FAILURE) > failures
+                or len(set(self._workers()) - old) == WORKERS
+            ),
+            "the daemon reloads",
+        )
+        if self.daemon.said.count(FAILURE) > failures:
+            self._wait(lambda: set(self._workers()) == old, "the new workers are gone")
+        else:
+            self.settle()
+
     def settle(self) -> None:
         """What there is now is what there has to be after every trial."""
         self.quiet()
@@ -203,21 +225,20 @@ class Scene:
             state.go_on(self, conversation)
         except BrokenPromise as promise:
             broken.append(f"the connection: {promise}")
+        if not self._interposer.plan.hits:  # the worker has yet to take note of what has happened
+            self.quiet()
         hits = self._interposer.disarm()
         broken += [f"the connection: {promise}" for promise in conversation.broken_promises()]
         survived = all(side.ending == END for side in conversation.sides)
         self._close(conversation)
         self._interposer.begin()
-        for check in (self._check_workers, self._check_bystanders, self._check_next):
+        for check in (self._check_bystanders, self._check_next, self._check_remains):
             try:
+                self._check_workers()
                 check()
             except BrokenPromise as promise:
                 broken.append(str(promise))
-        if not broken:
-            try:
-                self._check_remains()
-            except BrokenPromise as promise:
-                broken.append(str(promise))
+                break  # what follows from it is no news
         return Trial(hits, survived, broken)
 
     def _close(self, conversation: Conversation) -> None:
@@ -230,6 +251,7 @@ class Scene:
         if self.daemon.is_gone:
             raise BrokenPromise("the daemon is gone")
         if self._workers() != self._pids:
+            self.quiet()  # let it say why
             reason = self.daemon.said.strip().splitlines()[-3:]
             raise BrokenPromise(f"a worker is gone: {' / '.join(reason)}")
 
@@ -257,10 +279,11 @@ class Scene:
             self._close(conversation)
 
     def _check_remains(self) -> None:
-        self._wait(
-            lambda: self._descriptors() == self._opened,
-            f"the workers have {self._opened} descriptors again",
-        )
+        def are_closed() -> bool:
+            self._check_workers()
+            return self._descriptors() == self._opened
+
+        self._wait(are_closed, f"the workers have {self._opened} descriptors again")
         self._wait(
             lambda: self._active() == len(self.bystanders),
             f"{len(self.bystanders)} connections are counted again",

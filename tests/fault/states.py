@@ -183,6 +183,12 @@ def reset(side: str) -> Step:
     return go_on
 
 
+def reset_while_connecting(scene: Scene, it: Conversation) -> None:
+    it.reset(it.accepted)
+    scene.quiet()
+    scene.clear_target()
+
+
 def forge(scene: Scene, it: Conversation) -> None:
     it.crypt.say(b"the last that is authentic")
     it.crypt.forge()
@@ -192,6 +198,10 @@ def forge(scene: Scene, it: Conversation) -> None:
 def refuse(scene: Scene, it: Conversation) -> None:
     it.crypt.lie()
     scene.over(it)
+
+
+def reload(scene: Scene, it: Conversation) -> None:
+    scene.reload()
 
 
 def _side(it: Conversation, side: str) -> Side:
@@ -221,7 +231,9 @@ STATES = {
         State("reset by plain", establish, reset("plain")),
         State("reset by crypt", establish, reset("crypt")),
         State("forged", establish, forge),
+        State("reset while connecting", hang, reset_while_connecting),
         State("draining to plain", draining("plain"), read_to_end("plain"), slow=True),
         State("draining to crypt", draining("crypt"), read_to_end("crypt"), slow=True),
+        State("a worker starting", nothing, reload),
     )
 }
