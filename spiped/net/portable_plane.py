@@ -6,15 +6,31 @@ import socket
 from collections.abc import Callable
 
 from spiped.crypto import Backend
-from spiped.net.ending import Ending
+from spiped.errors import describe
+from spiped.net.ending import Cause, Ending
 from spiped.net.negotiation import Negotiation
 from spiped.net.pipe import Pipe
-from spiped.net.reactor import READ, Reactor
+from spiped.net.plane import Channel
+from spiped.net.reactor import READ, Reactor, Timer
 from spiped.net.relay import Relay, RelayedConnection
+from spiped.net.sockets import close_with_reset
 from spiped.observe.slot import Slot
 from spiped.proto.keys import SessionKeys
 from spiped.proto.packets import Opener, Sealer
 from spiped.proto.role import Role
+
+
+class Stillborn:
+    """A `Channel` that could not begin, which is about to be told."""
+
+    def __init__(self, telling: Timer) -> None:
+        self._telling = telling
+
+    def relay(self, plain: socket.socket) -> None:
+        raise AssertionError("it was never ready")
+
+    def cancel(self) -> None:
+        self._telling.cancel()
 
 
 class PortablePlane:
@@ -35,8 +51,13 @@ class PortablePlane:
         on_authentic: Callable[[], None],
         on_ready: Callable[[], None],
         on_end: Callable[[Ending], None],
-    ) -> Negotiation:
-        return Negotiation(self, crypt, pipe, on_authentic, on_ready, on_end)
+    ) -> Channel:
+        try:
+            return Negotiation(self, crypt, pipe, on_authentic, on_ready, on_end)
+        except OSError as error:  # there are no random numbers
+            ending = Ending(Cause.HANDSHAKE, describe(error))
+            close_with_reset(crypt)
+            return Stillborn(self.reactor.call_later(0, lambda: on_end(ending)))
 
     def adopt(
         self,
