@@ -490,11 +490,11 @@ plane_unwatch_listener(struct plane *plane, int listener)
 	epoll_ctl(plane->epoll, EPOLL_CTL_DEL, listener, NULL);
 }
 
-void
+int
 plane_yield_listener(struct plane *plane, int listener)
 {
 	plane_unwatch_listener(plane, listener);
-	plane_watch_listener(plane, listener);
+	return plane_watch_listener(plane, listener);
 }
 
 #else /* not Linux: the portable data plane serves */
@@ -535,7 +535,7 @@ plane_unwatch_listener(struct plane *plane, int listener)
 	abort();
 }
 
-void
+int
 plane_yield_listener(struct plane *plane, int listener)
 {
 	(void)plane, (void)listener;

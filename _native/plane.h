@@ -96,9 +96,10 @@ void plane_unwatch_listener(struct plane *plane, int listener);
 
 /*
  * Go to the end of the queue of those that wait: the system would else wake the
- * same process for every connection for as long as it is idle.
+ * same process for every connection for as long as it is idle.  Returns 0, or an
+ * errno value, and then it is not watched any more.
  */
-void plane_yield_listener(struct plane *plane, int listener);
+int plane_yield_listener(struct plane *plane, int listener);
 
 /*
  * Begin a handshake on a connected, non-blocking stream socket that resets when

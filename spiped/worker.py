@@ -132,7 +132,12 @@ class Worker:
         """Accept one connection; False if there is none, or none is wanted, for the time being."""
         assert self._listener is not None
         limit = self._setup.limit
-        active = self._setup.counters.reserve(self._slot, limit)
+        try:
+            active = self._setup.counters.reserve(self._slot, limit)
+        except OSError as error:  # the system has no locks left
+            self._log.warn_about_peer(f"Cannot accept connections: {describe(error)}")
+            self._pause_accepting(ACCEPT_PAUSE)
+            return False
         if active == 0:
             self._at_limit = True
             self._pause_accepting(LIMIT_RECHECK)

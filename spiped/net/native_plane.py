@@ -11,7 +11,7 @@ from spiped._native import ffi, lib
 from spiped.light import Any
 from spiped.net.ending import Cause, Ending
 from spiped.net.pipe import Pipe
-from spiped.net.reactor import Reactor
+from spiped.net.reactor import NO_ROOM, ROOM_RETRY, Reactor, Timer
 from spiped.net.sockets import close_with_reset
 from spiped.observe.slot import Field, Slot
 from spiped.proto.role import Role
@@ -94,6 +94,7 @@ class NativePlane:
         self._next_id = 0
         self._listener: socket.socket | None = None
         self._on_acceptable: Callable[[], None] = _nothing
+        self._retry = Timer(_nothing)  # of watching the listener
         reactor.wait = self._run
 
     def negotiate(
@@ -153,16 +154,26 @@ class NativePlane:
             channel.handle = None
 
     def watch_listener(self, listener: socket.socket, callback: Callable[[], None]) -> None:
-        error = lib.plane_watch_listener(self._plane, listener.fileno())
-        if error != 0:
-            raise OSError(error, os.strerror(error))
         self._listener = listener
         self._on_acceptable = callback
+        self._check_watch(lib.plane_watch_listener(self._plane, listener.fileno()))
 
     def unwatch_listener(self, listener: socket.socket) -> None:
         if self._listener is not None:
             lib.plane_unwatch_listener(self._plane, listener.fileno())
             self._listener = None
+            self._retry.cancel()
+
+    def _check_watch(self, error: int) -> None:
+        """If the system has no room to watch the listener, try again later."""
+        if error in NO_ROOM:
+            self._retry = self._reactor.call_later(ROOM_RETRY, self._watch_again)
+        elif error != 0:
+            raise OSError(error, os.strerror(error))
+
+    def _watch_again(self) -> None:
+        if self._listener is not None:
+            self._check_watch(lib.plane_watch_listener(self._plane, self._listener.fileno()))
 
     def abort_all(self) -> None:
         lib.plane_abort_all(self._plane)
@@ -189,7 +200,7 @@ class NativePlane:
         if wanted & lib.PLANE_ACCEPTABLE and self._listener is not None:
             self._on_acceptable()
             if self._listener is not None:  # the callback may have had enough
-                lib.plane_yield_listener(self._plane, self._listener.fileno())
+                self._check_watch(lib.plane_yield_listener(self._plane, self._listener.fileno()))
         return bool(wanted & lib.PLANE_CONTROL)
 
     def _take_news(self, count: int) -> list[tuple[NativeChannel, int, Ending | None]]:

@@ -24,7 +24,7 @@ from tests.fault.plan import Fault, Interposer
 from tests.fault.states import State
 from tests.net.rig import END, data_of
 
-PATIENCE = 4.0  # seconds after which what should have happened counts as missing
+PATIENCE = 12.0  # seconds after which what should have happened counts as missing
 TIMEOUT = 8  # -o; longer than it takes the system to repeat a SYN
 PAUSE = 0.001  # seconds between two looks
 QUIET = 3  # looks without a call after which a worker has nothing to do
