@@ -1,7 +1,8 @@
 """Every system call of the data path, what it can return, and where: the table of the suite.
 
-The errors are those of the manual pages (section 2, and ip(7) and tcp(7) where these say so) and of
-POSIX, but for what only a programming error brings about (EBADF, EFAULT, ENOTSOCK, ...).
+The errors are those of the manual pages (section 2, and ip(7) and tcp(7) where these say so) and
+of POSIX, but for what only a programming error (EBADF, EFAULT, ENOTSOCK, ...) or another kernel
+(ENOSYS) brings about.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ TABLE = (
             "crypt": ("reset by crypt", "reset in handshake"),
         },
     ),
-    Row(Call.getrandom, errors("EIO ENOSYS EINTR"), {"": ("accepting", "to connect")}),
+    Row(Call.getrandom, errors("EIO EINTR"), {"": ("accepting", "to connect")}),
     Row(
         Call.epoll_ctl,
         NO_ROOM + second(NO_ROOM),

@@ -213,14 +213,12 @@ class Scene:
     # Trials
 
     def trial(self, state: State, fault: Fault) -> Trial:
-        for bystander in self.bystanders:
-            for side in bystander.sides:
-                side.say(self.text(PIECE))
         self._interposer.begin(BUFFER if state.slow else 0)
         conversation = self._converse()
         broken = []
         try:
             state.enter(self, conversation)
+            self._have_bystanders_speak()
             self._interposer.arm(fault)
             state.go_on(self, conversation)
         except BrokenPromise as promise:
@@ -240,6 +238,11 @@ class Scene:
                 broken.append(str(promise))
                 break  # what follows from it is no news
         return Trial(hits, survived, broken)
+
+    def _have_bystanders_speak(self) -> None:
+        for bystander in self.bystanders:
+            for side in bystander.sides:
+                side.say(self.text(PIECE))
 
     def _close(self, conversation: Conversation) -> None:
         self.carried += 1

@@ -37,7 +37,7 @@ def test_a_failing_call_breaks_no_promise(role: str, backend: str) -> None:
 def test_whatever_is_broken_is_noticed(stage) -> None:
     """A fault that strikes a bystander is as good as a worker that harms it."""
     scene = Scene(stage, ROLES["-d"], backends()[0])
-    fault = Fault(Call.recv, Where.ANYWHERE, errno.ECONNRESET, How.FAIL_DEAD, times=2)
+    fault = Fault(Call.recv, Where.ANYWHERE, errno.ECONNRESET, How.FAIL_DEAD, times=4)
     trial = scene.trial(STATES["idle"], fault)
     assert trial.hits
     assert any("bystander" in promise for promise in trial.broken)
