@@ -41,6 +41,7 @@ def second(failures: tuple[Failure, ...]) -> tuple[Failure, ...]:
 
 
 TURN = 5  # errors that are skipped from one state to the next of a sample
+LONG_TURN = 3
 STORM = 30  # times that a call is interrupted in a row
 ONE_BYTE = (Failure(0, How.SHORT), Failure(0, How.SHORT, times=50))
 INTERRUPTED = errors("EINTR") + errors("EINTR", times=STORM)
@@ -220,9 +221,13 @@ def cases(role: Role) -> Iterator[Case]:
 
 
 def sample(role: Role) -> Iterator[Case]:
-    """Every call on every socket in every state, but not with every error: these take turns."""
+    """Every call on every socket in every state, but not with every error: these take turns.
+
+    In states that take a second to get out of, the calls take turns too.
+    """
     seen: dict[tuple[str, Call, Where], list[Case]] = {}
     for case in cases(role):
         seen.setdefault((case.state.name, case.fault.call, case.fault.where), []).append(case)
     for number, choice in enumerate(seen.values()):
-        yield choice[number * TURN % len(choice)]
+        if not choice[0].state.long or number % LONG_TURN == 0:
+            yield choice[number * TURN % len(choice)]

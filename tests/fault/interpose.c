@@ -61,6 +61,7 @@ struct plan {
 	uint32_t times;		/* and then so many fail */
 	uint32_t hits;		/* so many have failed */
 	uint32_t calls;		/* how often workers have called any of these, but for waiting */
+	uint32_t started;	/* how many workers have come so far that they wait */
 	uint32_t buffer;	/* bytes that the system may hold of what a worker sends */
 };
 
@@ -501,7 +502,13 @@ epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
 EXPORT int
 epoll_wait(int epoll, struct epoll_event *events, int room, int timeout)
 {
+	static int waited;
+
 	REAL(epoll_wait);
+	if (plan != NULL && in_worker && !waited) {
+		waited = 1;
+		__atomic_add_fetch(&plan->started, 1, __ATOMIC_SEQ_CST);
+	}
 	return strikes(EPOLL_WAIT, -1) ? -1 : real(epoll, events, room, timeout);
 }
 

@@ -81,7 +81,7 @@ class Plan(ctypes.Structure):
         (name, ctypes.c_uint32)
         for name in (
             *("epoch", "call", "where", "how", "error", "skip", "times"),
-            *("hits", "calls", "buffer"),
+            *("hits", "calls", "started", "buffer"),
         )
     ]
 

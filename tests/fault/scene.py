@@ -71,7 +71,9 @@ class Scene:
         self.carried = 0  # connections
         self.verified = 0  # bytes
         self._salt = 0
-        self._wait(lambda: len(self._workers()) == WORKERS, "the workers are there")
+        plan = self._interposer.plan
+        self._wait(lambda: plan.started == WORKERS, "the workers are there")
+        self._accepting = self._workers()
         self._interposer.begin()
         self.bystanders: list[Conversation] = []
         for _ in range(BYSTANDERS):
@@ -80,6 +82,7 @@ class Scene:
             self.make_ready(bystander)
             self.bystanders.append(bystander)
         self.settle()
+        self._idle = (self._opened - 2 * BYSTANDERS) // WORKERS  # descriptors of a worker
 
     # What states are made of
 
@@ -175,9 +178,15 @@ class Scene:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
         return sorted(map(int, children.split()))
 
-    def _descriptors(self) -> int:
-        """How many all workers have open."""
-        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self._workers())
+    def _descriptors(self, pid: int) -> int:
+        """How many a worker has open."""
+        try:
+            return len(os.listdir(f"/proc/{pid}/fd"))
+        except FileNotFoundError:  # gone
+            return 0
+
+    def _all_descriptors(self) -> int:
+        return sum(map(self._descriptors, self._workers()))
 
     def _active(self) -> int:
         """How many connections the daemon believes to have."""
@@ -188,26 +197,32 @@ class Scene:
 
     def reload(self) -> None:
         """Have new workers started, in vain or not; bystanders stay with the old ones."""
-        old = set(self._workers())
+        old = self._workers()
+        before = {pid: self._descriptors(pid) for pid in self._accepting}
         failures = self.daemon.said.count(FAILURE)
+
+        def failed() -> bool:
+            return self.daemon.said.count(FAILURE) > failures
+
+        def drains(pid: int) -> bool:
+            """It has let go of the listening socket, or left because it carries nobody."""
+            if before[pid] > self._idle:
+                return self._descriptors(pid) < before[pid]
+            return pid not in self._workers()
+
         self.daemon.signal(signal.SIGHUP)
-        self._wait(
-            lambda: (
-                self.daemon.said.count(FAILURE) > failures
-                or len(set(self._workers()) - old) == WORKERS
-            ),
-            "the daemon reloads",
-        )
-        if self.daemon.said.count(FAILURE) > failures:
-            self._wait(lambda: set(self._workers()) == old, "the new workers are gone")
+        self._wait(lambda: failed() or all(map(drains, before)), "the daemon has reloaded")
+        if failed():
+            self._wait(lambda: self._workers() == old, "the new workers are gone")
         else:
+            self._accepting = [pid for pid in self._workers() if pid not in old]
             self.settle()
 
     def settle(self) -> None:
         """What there is now is what there has to be after every trial."""
         self.quiet()
         self._pids = self._workers()
-        self._opened = self._descriptors()
+        self._opened = self._all_descriptors()
         assert self._active() == len(self.bystanders)
 
     # Trials
@@ -284,7 +299,7 @@ class Scene:
     def _check_remains(self) -> None:
         def are_closed() -> bool:
             self._check_workers()
-            return self._descriptors() == self._opened
+            return self._all_descriptors() == self._opened
 
         self._wait(are_closed, f"the workers have {self._opened} descriptors again")
         self._wait(

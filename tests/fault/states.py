@@ -25,6 +25,7 @@ class State(NamedTuple):
     enter: Step
     go_on: Step
     slow: bool = False  # the system holds little of what the daemon sends
+    long: bool = False  # it takes a second until the system repeats a SYN
     roles: tuple[Role, ...] = (Role.C, Role.S)
 
 
@@ -213,13 +214,13 @@ STATES = {
     for state in (
         State("accepting", nothing, begin),
         State("to connect", about_to_connect, begin_or_complete),
-        State("connecting", hang, clear_target, roles=(Role.C,)),
+        State("connecting", hang, clear_target, long=True, roles=(Role.C,)),
         State("nonce", wait_for_nonce, complete),
         State("hello", wait_for_hello, complete),
         State("computing", wait_for_exponentiation, complete),
         State("refused", wait_for_hello, refuse),
         State("reset in handshake", wait_for_hello, reset("crypt")),
-        State("ready, no target", hang, clear_target, roles=(Role.S,)),
+        State("ready, no target", hang, clear_target, long=True, roles=(Role.S,)),
         State("idle", establish, complete),
         State("filling plain", establish, stop_up("plain"), slow=True),
         State("filling crypt", establish, stop_up("crypt"), slow=True),

@@ -1,7 +1,7 @@
 """No failing system call hurts anybody but the connection that it was made for.
 
-The short form of ``make fault``: every call on every socket in every state of a connection, in both
-roles and on both back ends.
+The short form of ``make fault``: every call in every state of a connection, in both roles and on
+both back ends, but not with every error.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import errno
 import pytest
 
 from tests.conftest import backends
+from tests.daemons import Stage
 from tests.fault.faults import cases, sample
 from tests.fault.plan import Call, Fault, How, Where
 from tests.fault.run import ROLES, Tally, run
 from tests.fault.scene import Scene
 from tests.fault.states import STATES
 
-# Calls that one of the back ends makes by itself, and not in every state in which the other does.
-MISSED_MAX = 0.2
+# Of the faults that are tried: not every back end makes every call in every state.
+MISSED_MAX = 0.1
 
 
 @pytest.mark.parametrize("backend", backends())
@@ -34,7 +35,7 @@ def test_a_failing_call_breaks_no_promise(role: str, backend: str) -> None:
     assert tally.states == {state.name for state in STATES.values() if ROLES[role] in state.roles}
 
 
-def test_whatever_is_broken_is_noticed(stage) -> None:
+def test_whatever_is_broken_is_noticed(stage: Stage) -> None:
     """A fault that strikes a bystander is as good as a worker that harms it."""
     scene = Scene(stage, ROLES["-d"], backends()[0])
     fault = Fault(Call.recv, Where.ANYWHERE, errno.ECONNRESET, How.FAIL_DEAD, times=4)
