@@ -150,24 +150,20 @@ def stop_up(side: str) -> Step:
     return go_on
 
 
-def read(side: str) -> Step:
+def read(side: str, then: Step = complete) -> Step:
+    """This side takes what is on its way to it."""
+
     def go_on(scene: Scene, it: Conversation) -> None:
         peer = _side(it, side).peer
         assert peer is not None
         peer.reading = True
-        scene.complete(it)
+        then(scene, it)
 
     return go_on
 
 
-def read_to_end(side: str) -> Step:
-    def go_on(scene: Scene, it: Conversation) -> None:
-        peer = _side(it, side).peer
-        assert peer is not None
-        peer.reading = True
-        scene.over(it)
-
-    return go_on
+def wait_for_end(scene: Scene, it: Conversation) -> None:
+    scene.over(it)
 
 
 def finish_both(scene: Scene, it: Conversation) -> None:
@@ -233,8 +229,8 @@ STATES = {
         State("reset by crypt", establish, reset("crypt")),
         State("forged", establish, forge),
         State("reset while connecting", hang, reset_while_connecting),
-        State("draining to plain", draining("plain"), read_to_end("plain"), slow=True),
-        State("draining to crypt", draining("crypt"), read_to_end("crypt"), slow=True),
+        State("draining to plain", draining("plain"), read("plain", wait_for_end), slow=True),
+        State("draining to crypt", draining("crypt"), read("crypt", wait_for_end), slow=True),
         State("a worker starting", nothing, reload),
     )
 }
