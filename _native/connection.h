@@ -72,6 +72,7 @@ struct plane_pipe {
 	int require_pfs;
 	int keepalive;
 	uint64_t timeout_ms;
+	uint64_t idle_ms;
 	struct plane_address bind;
 	struct targets *targets;
 	uint8_t K[32];
@@ -81,11 +82,12 @@ struct plane_pipe {
 enum { TAG_CONTROL = 0, TAG_LISTENER = 2, TAG_NUDGE = 4 };
 
 /* What there is a timer for. */
-enum { TIMER_LISTENER, TIMER_ATTEMPT, TIMER_HANDSHAKE };
+enum { TIMER_PAUSE, TIMER_ATTEMPT, TIMER_PATIENCE };
 
 struct connection {
 	struct link link;		/* first, so that a link is its connection */
 	struct link *list;		/* the one of the plane's lists that it is in */
+	struct link stranger;		/* linked while the peer has not proved to hold the key */
 	uint64_t id;
 	const struct plane_pipe *pipe;
 	struct endpoint endpoint[2];
@@ -94,7 +96,8 @@ struct connection {
 	struct timer attempt_timer;	/* until it is the next one's turn */
 	uint64_t reach_by_ms;		/* one of them, at the latest */
 	struct handshake *handshake;	/* while it lasts, else NULL */
-	struct timer handshake_timer;
+	struct timer patience;		/* with the handshake, and then with silence */
+	uint64_t active_ms;		/* when something was carried, if anybody wants to know */
 	struct flow flow[2];		/* flow[PLAIN] seals, flow[CRYPT] opens */
 	unsigned keyed : 1;		/* the handshake is complete: the flows have their keys */
 	unsigned relaying : 1;
@@ -108,21 +111,13 @@ struct connection {
 	uint8_t partial[PACKET_BYTES];
 };
 
-/* A listening socket, and what is to be thought of before the next connection is accepted. */
-struct service {
-	int listener;			/* -1: there is none */
-	int nudge;			/* an eventfd by which one plane leaves the next to the others, or -1 */
-	struct plane_pipe *pipe;
-	const uint64_t *active;		/* of all planes */
-	size_t stride;
-	size_t slots;
-	uint64_t workers;
-	uint64_t limit;
+/* Accepting: what is to be done, and what is to be thought of before the next one is accepted. */
+struct accepting {
+	struct plane_service service;	/* .listener is -1 while there is none */
 	struct timer pause;		/* set while nothing is accepted */
 	unsigned leftover : 1;		/* then take one, although we have more than our share */
 	unsigned at_limit : 1;		/* then end the pause when a connection ends */
 	unsigned acceptable : 1;	/* there may be somebody */
-	unsigned tell_clean : 1;
 	int wanted;			/* enum plane_wanted, to be told */
 	int error;			/* of PLANE_CANNOT_ACCEPT */
 };
@@ -131,7 +126,7 @@ struct plane {
 	int epoll;
 	uint64_t *counters;		/* enum plane_counter */
 	size_t connections;
-	struct service service;
+	struct accepting accepting;
 	struct timers timers;
 	struct link idle;		/* waiting for events */
 	struct link ready;		/* have events, and little to move as far as we know */
@@ -139,6 +134,7 @@ struct plane {
 	struct link bulk;		/* have much to move, or have to be asked again */
 	struct link draining;		/* failed, delivering what was received before */
 	struct link ended;		/* closed, to be reported */
+	struct link strangers;		/* by connection->stranger, the oldest first */
 	uint8_t received[BATCH_CRYPT];	/* what recv() gives */
 	uint8_t transformed[BATCH_CRYPT];	/* what send() gets */
 };
@@ -150,15 +146,26 @@ accepted_side(const struct connection *connection)
 	return connection->pipe->role == ROLE_C ? PLAIN : CRYPT;
 }
 
+/* The connection that is linked in plane->strangers. */
+static inline struct connection *
+stranger_of(struct link *link)
+{
+	return (struct connection *)(void *)((char *)link - offsetof(struct connection, stranger));
+}
+
 /* plane.c: count, where others can see it. */
 void plane_count(struct plane *plane, enum plane_counter counter, uint64_t change);
 
 /*
  * plane.c: begin a connection from an accepted socket, and take that over.  Returns
- * 0; or an errno value, and then the socket is still the caller's.  peer may be NULL.
+ * 0 and the connection, which may have ended already; or an errno value, and then the
+ * socket is still the caller's.  peer may be NULL.
  */
 int connection_begin(struct plane *plane, uint64_t id, int accepted, struct plane_pipe *pipe,
-    const struct sockaddr_storage *peer, size_t peer_length);
+    const struct sockaddr_storage *peer, size_t peer_length, struct connection **begun);
+
+/* plane.c: the peer has proved to hold the key, or it is over. */
+void connection_is_no_stranger(struct plane *plane, struct connection *connection);
 
 /* plane.c: put a connection into another list. */
 void connection_move(struct connection *connection, struct link *list);

@@ -43,7 +43,7 @@ negotiate_begin(struct plane *plane, struct connection *connection)
 		return;
 	}
 	connection->handshake = handshake;
-	timer_set(&plane->timers, &connection->handshake_timer, due_in(connection->pipe->timeout_ms));
+	timer_set(&plane->timers, &connection->patience, due_in(connection->pipe->timeout_ms));
 	connection_move(connection, &plane->ready);	/* there is a nonce to be sent */
 }
 
@@ -103,9 +103,11 @@ receive_in(struct plane *plane, struct connection *connection)
 		connection_fail(plane, connection, causes[-status], 0);
 		return 0;
 	}
-	if (!was_authentic && handshake_peer_is_authentic(handshake) &&
-	    connection->endpoint[PLAIN].fd < 0)
-		connect_begin(plane, connection);
+	if (!was_authentic && handshake_peer_is_authentic(handshake)) {
+		connection_is_no_stranger(plane, connection);
+		if (connection->endpoint[PLAIN].fd < 0)
+			connect_begin(plane, connection);
+	}
 	return !connection_has_ended(plane, connection);
 }
 
@@ -123,7 +125,7 @@ complete(struct plane *plane, struct connection *connection)
 	free(handshake);
 	connection->handshake = NULL;
 	connection->keyed = 1;
-	timer_clear(&plane->timers, &connection->handshake_timer);
+	timer_clear(&plane->timers, &connection->patience);
 	connection_establish(plane, connection);
 }
 

@@ -155,7 +155,7 @@ domain_of(int fd, const struct sockaddr_storage *peer, size_t peer_length)
 
 int
 connection_begin(struct plane *plane, uint64_t id, int accepted, struct plane_pipe *pipe,
-    const struct sockaddr_storage *peer, size_t peer_length)
+    const struct sockaddr_storage *peer, size_t peer_length, struct connection **begun)
 {
 	struct connection *connection = calloc(1, sizeof(*connection));
 	int error;
@@ -167,7 +167,7 @@ connection_begin(struct plane *plane, uint64_t id, int accepted, struct plane_pi
 	connection->endpoint[PLAIN].fd = connection->endpoint[CRYPT].fd = -1;
 	connection->lost = -1;
 	connection->attempt_timer.kind = TIMER_ATTEMPT;
-	connection->handshake_timer.kind = TIMER_HANDSHAKE;
+	connection->patience.kind = TIMER_PATIENCE;
 	if (peer_length <= sizeof(connection->peer)) {	/* of UNIX sockets, the path is nobody */
 		memcpy(&connection->peer, peer, peer_length);
 		connection->peer_length = (uint32_t)peer_length;
@@ -184,11 +184,24 @@ connection_begin(struct plane *plane, uint64_t id, int accepted, struct plane_pi
 	plane->connections++;
 	connection->list = &plane->idle;
 	list_append(connection->list, &connection->link);
+	list_append(&plane->strangers, &connection->stranger);
+	plane_count(plane, PLANE_STRANGERS, 1);
 	if (pipe->role == ROLE_C)
 		connect_begin(plane, connection);
 	else
 		negotiate_begin(plane, connection);
+	*begun = connection;
 	return 0;
+}
+
+void
+connection_is_no_stranger(struct plane *plane, struct connection *connection)
+{
+	if (connection->stranger.next == NULL)
+		return;
+	list_remove(&connection->stranger);
+	connection->stranger.next = NULL;
+	plane_count(plane, PLANE_STRANGERS, (uint64_t)-1);
 }
 
 void
@@ -200,6 +213,8 @@ connection_establish(struct plane *plane, struct connection *connection)
 		return;
 	connection->relaying = 1;
 	plane_count(plane, PLANE_ESTABLISHED, 1);
+	connection->active_ms = now_ms();
+	timer_set(&plane->timers, &connection->patience, due_in(connection->pipe->idle_ms));
 	connection_move(connection, &plane->ready);
 }
 
@@ -223,8 +238,9 @@ release(struct plane *plane, struct connection *connection)
 		handshake_wipe(connection->handshake);
 	free(connection->handshake);
 	connection->handshake = NULL;
+	connection_is_no_stranger(plane, connection);
 	timer_clear(&plane->timers, &connection->attempt_timer);
-	timer_clear(&plane->timers, &connection->handshake_timer);
+	timer_clear(&plane->timers, &connection->patience);
 }
 
 /* Forget a connection that has ended. */
@@ -263,10 +279,11 @@ connection_has_ended(const struct plane *plane, const struct connection *connect
 int
 plane_carry(struct plane *plane, uint64_t id, int accepted, struct plane_pipe *pipe)
 {
+	struct connection *connection;
 	int error;
 
 	plane_count(plane, PLANE_ACTIVE, 1);
-	error = connection_begin(plane, id, accepted, pipe, NULL, 0);
+	error = connection_begin(plane, id, accepted, pipe, NULL, 0, &connection);
 	if (error != 0)
 		plane_count(plane, PLANE_ACTIVE, (uint64_t)-1);
 	return error;
@@ -291,7 +308,7 @@ forget_untold(struct plane *plane)
 {
 	struct link *link, *next;
 
-	if (plane->service.tell_clean)
+	if (plane->accepting.service.tell_clean)
 		return;
 	for (link = plane->ended.next; link != &plane->ended; link = next) {
 		struct connection *connection = (struct connection *)link;
@@ -386,6 +403,20 @@ compute(struct plane *plane, struct connection *connection)
 	serve(plane, connection);
 }
 
+/* A handshake has taken too long, or nothing may have been carried for too long. */
+static void
+lose_patience(struct plane *plane, struct connection *connection)
+{
+	uint64_t idle_until = connection->active_ms + connection->pipe->idle_ms;
+
+	if (!connection->relaying)
+		connection_fail(plane, connection, PLANE_TOO_SLOW, 0);
+	else if (now_ms() < idle_until)
+		timer_set(&plane->timers, &connection->patience, idle_until);
+	else
+		connection_fail(plane, connection, PLANE_IDLE, 0);
+}
+
 /* What is due has come. */
 static void
 run_timers(struct plane *plane)
@@ -397,14 +428,14 @@ run_timers(struct plane *plane)
 		char *address = (char *)timer;
 
 		timer_clear(&plane->timers, timer);
-		if (timer->kind == TIMER_LISTENER)
+		if (timer->kind == TIMER_PAUSE)
 			accept_again(plane);
 		else if (timer->kind == TIMER_ATTEMPT)
 			connect_timed_out(plane, (struct connection *)(void *)(address -
 			    offsetof(struct connection, attempt_timer)));
 		else
-			connection_fail(plane, (struct connection *)(void *)(address -
-			    offsetof(struct connection, handshake_timer)), PLANE_TOO_SLOW, 0);
+			lose_patience(plane, (struct connection *)(void *)(address -
+			    offsetof(struct connection, patience)));
 	}
 }
 
@@ -424,14 +455,14 @@ turn(struct plane *plane, int wait_ms)
 		if (tagged == TAG_CONTROL)
 			wanted |= PLANE_CONTROL;
 		else if (tagged == TAG_LISTENER)
-			plane->service.acceptable = 1;
+			plane->accepting.acceptable = 1;
 		else if (tagged == TAG_NUDGE)
 			accept_nudged(plane);
 		else
 			take_event(plane, (struct connection *)(tagged & ~(uintptr_t)1),
 			    (int)(tagged & 1), events[i].events);
 	}
-	if (plane->service.acceptable)
+	if (plane->accepting.acceptable)
 		accept_some(plane);
 	while (!list_empty(&plane->ready))
 		serve(plane, list_first(&plane->ready));
@@ -447,8 +478,8 @@ turn(struct plane *plane, int wait_ms)
 		relay_drain_all(plane);
 	run_timers(plane);
 	forget_untold(plane);
-	wanted |= plane->service.wanted;
-	plane->service.wanted = 0;
+	wanted |= plane->accepting.wanted;
+	plane->accepting.wanted = 0;
 	return wanted;
 }
 
@@ -537,7 +568,7 @@ plane_address(struct plane_address *address, int family, const uint8_t *bytes, s
 
 struct plane_pipe *
 plane_pipe_new(enum role role, const uint8_t K[32], int weak, int require_pfs, int keepalive,
-    uint64_t timeout_ms, const struct plane_address *bind)
+    uint64_t timeout_ms, uint64_t idle_ms, const struct plane_address *bind)
 {
 	struct plane_pipe *pipe = calloc(1, sizeof(*pipe));
 
@@ -548,6 +579,7 @@ plane_pipe_new(enum role role, const uint8_t K[32], int weak, int require_pfs, i
 	pipe->require_pfs = require_pfs;
 	pipe->keepalive = keepalive;
 	pipe->timeout_ms = timeout_ms;
+	pipe->idle_ms = idle_ms;
 	if (bind != NULL)
 		pipe->bind = *bind;
 	memcpy(pipe->K, K, sizeof(pipe->K));
@@ -610,7 +642,7 @@ plane_new(int control, uint64_t *counters)
 	}
 	plane->counters = counters;
 	plane->connections = 0;
-	plane->service = (struct service){ .listener = -1 };
+	plane->accepting = (struct accepting){ .service.listener = -1 };
 	plane->timers = (struct timers){ 0 };
 	list_init(&plane->idle);
 	list_init(&plane->ready);
@@ -618,6 +650,7 @@ plane_new(int control, uint64_t *counters)
 	list_init(&plane->bulk);
 	list_init(&plane->draining);
 	list_init(&plane->ended);
+	list_init(&plane->strangers);
 	return plane;
 }
 

@@ -43,10 +43,13 @@ enum plane_cause {
 	PLANE_CLOSED,			/* by the peer, during the handshake */
 	PLANE_LOST,			/* an error during the handshake: .error says which */
 	PLANE_TOO_SLOW,			/* the handshake took longer than it may */
+	PLANE_SHED,			/* a stranger that had to make room for another */
+	PLANE_TOO_MANY,			/* a stranger of whose address there are enough */
 	PLANE_BAD_TAG,
 	PLANE_BAD_LENGTH,
 	PLANE_TRUNCATED,		/* the stream ended inside a packet */
 	PLANE_SOCKET_ERROR,		/* on an established connection: .error says which */
+	PLANE_IDLE,			/* nothing was carried for longer than is allowed */
 	PLANE_ABORTED			/* by plane_abort_all() */
 };
 
@@ -65,6 +68,7 @@ enum plane_counter {
 	PLANE_ESTABLISHED,
 	PLANE_SEALED,			/* payload bytes from plain to crypt */
 	PLANE_OPENED,			/* payload bytes from crypt to plain */
+	PLANE_STRANGERS,		/* connections now whose peer has not proved to hold the key */
 	PLANE_ENDED_CLEAN = 8		/* of those that are not reported */
 };
 
@@ -104,11 +108,11 @@ void plane_address(struct plane_address *address, int family, const uint8_t *byt
 /*
  * Make a pipe: what connections have in common.  timeout_ms is how long connecting
  * may take, and a handshake, and delivering the rest of a connection that has
- * failed; UINT64_MAX: for ever.  bind may be NULL.  K is copied.  There is no target
+ * failed; idle_ms how long one may carry nothing; UINT64_MAX: for ever.  bind may be NULL.  K is copied.  There is no target
  * yet.  Returns NULL if there is no memory.
  */
 struct plane_pipe *plane_pipe_new(enum role role, const uint8_t K[32], int weak, int require_pfs,
-    int keepalive, uint64_t timeout_ms, const struct plane_address *bind);
+    int keepalive, uint64_t timeout_ms, uint64_t idle_ms, const struct plane_address *bind);
 
 /* Connect to these, in turn, for connections that begin from now on.  Returns 0 or an errno value. */
 int plane_pipe_retarget(struct plane_pipe *pipe, const struct plane_address *targets, size_t count);
@@ -128,17 +132,30 @@ struct plane *plane_new(int control, uint64_t *counters);
 void plane_free(struct plane *plane);
 
 /*
- * Accept and carry those who connect to a listening socket, on which closing means
- * a reset (SO_LINGER).  `workers` planes share it, and the counters of all that
- * there have been are at active[0], active[stride], ..., active[(slots - 1) * stride],
- * the own ones among them: together they have at most `limit` connections (0: as many
- * as come), and of a plane that has a quarter more than the average, and one, the
- * next one is left to the others for a moment; nudge is an eventfd by which they are
- * told, or -1.  Those that end in a clean way are only counted, unless tell_clean is
- * set or plane_stop_serving() has been called.  Returns 0 or an errno value.
+ * A listening socket, on which closing means a reset (SO_LINGER), and what is done with
+ * those who connect to it.
  */
-int plane_serve(struct plane *plane, int listener, int nudge, struct plane_pipe *pipe,
-    uint64_t *active, size_t stride, size_t slots, uint64_t workers, uint64_t limit, int tell_clean);
+struct plane_service {
+	int listener;
+	int nudge;			/* an eventfd by which planes leave the next one to others, or -1 */
+	struct plane_pipe *pipe;
+	const uint64_t *counters;	/* of all planes that share it: counters[slot * stride + ...] */
+	size_t stride;
+	size_t slots;			/* those that are not used now are 0 */
+	uint64_t workers;		/* how many share it now */
+	uint64_t limit;			/* of their connections; 0: none */
+	uint64_t strangers;		/* of those whose peer has not proved to hold the key; 0: none */
+	uint64_t strangers_per_source;	/* of those with one address in this plane; 0: none */
+	int tell_clean;			/* report also who ends in a clean way, instead of counting it */
+};
+
+/*
+ * Serve, from now on.  Of all planes that share the socket one is woken for a connection,
+ * in turn, and of a plane that has a quarter more than the average, and one, the next one
+ * is left to the others for a moment.  When there are too many strangers, the oldest has
+ * to go.  Returns 0 or an errno value.
+ */
+int plane_serve(struct plane *plane, const struct plane_service *service);
 
 /* Accept no more. */
 void plane_stop_serving(struct plane *plane);

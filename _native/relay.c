@@ -218,6 +218,8 @@ pump(struct plane *plane, struct connection *connection, int side)
 
 	length = side == PLAIN ? receive_and_seal(plane, connection) : receive_and_open(plane, connection);
 	if (length > 0) {
+		if (connection->pipe->idle_ms != UINT64_MAX)
+			connection->active_ms = now_ms();
 		sent = deliver(connection, side, plane->transformed, length);
 		if (sent < length && flow->state != FLOW_ENDED)
 			keep(connection, side, plane->transformed + sent, length - sent);

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from spiped import options
-from spiped.config import DaemonOptions, PipeOptions
+from spiped.config import DaemonOptions, Limits, PipeOptions
 from spiped.constants import DEFAULT_CONNECTIONS, DEFAULT_RESOLVE_INTERVAL, DEFAULT_TIMEOUT
 from spiped.errors import OperatorError
 from spiped.light import Any
@@ -16,7 +16,9 @@ USAGE = """\
 usage: spiped {-e | -d} -s <source socket> -t <target socket> -k <key file>
     [-b <bind address>] [-D] [-F] [-f | -g] [-j]
     [-n <max # connections>] [-o <connection timeout>] [-p <pidfile>]
-    [-r <rtime> | -R] [--shutdown-timeout <seconds>]
+    [-r <rtime> | -R] [--idle-timeout <seconds>]
+    [--max-unauthenticated <number>] [--max-unauthenticated-per-source <number>]
+    [--shutdown-timeout <seconds>]
     [--syslog | --log-file <file>] [--verbose]
     [-u {<username> | <:groupname> | <username:groupname>}]
     [--workers {<number> | auto}]
@@ -59,7 +61,10 @@ TABLE: dict[str, Parser | None] = PIPE_TABLE | {
     "-r": options.interval("-r"),
     "-s": options.text,
     "-u": options.text,
+    "--idle-timeout": options.limit("--idle-timeout"),
     "--log-file": options.text,
+    "--max-unauthenticated": options.count("--max-unauthenticated"),
+    "--max-unauthenticated-per-source": options.count("--max-unauthenticated-per-source"),
     "--shutdown-timeout": options.limit("--shutdown-timeout"),
     "--syslog": None,
     "--verbose": None,
@@ -108,6 +113,8 @@ def daemon_options(words: list[str]) -> DaemonOptions:
         raise options.Usage("One of -e and -d is needed")
     require(values, "-s", "-t", "-k")
     exclude(values, "--syslog", "--log-file")
+    for name in ("--max-unauthenticated", "--max-unauthenticated-per-source"):
+        exclude(values, name, "-e")  # whoever connects there needs no key
     interval = values.get("-r", DEFAULT_RESOLVE_INTERVAL)
     if "-R" in values:
         if interval != DEFAULT_RESOLVE_INTERVAL:
@@ -120,7 +127,12 @@ def daemon_options(words: list[str]) -> DaemonOptions:
         source=source,
         wait_for_dns="-D" in values,
         foreground="-F" in values,
-        connections=values.get("-n", DEFAULT_CONNECTIONS),
+        limits=Limits(
+            connections=values.get("-n", DEFAULT_CONNECTIONS),
+            strangers=values.get("--max-unauthenticated", 0),
+            strangers_per_source=values.get("--max-unauthenticated-per-source", 0),
+        ),
+        idle_timeout=values.get("--idle-timeout", 0) or float("inf"),
         pid_file=values.get("-p", source + ".pid"),
         resolve_interval=interval,
         syslog="--syslog" in values,

@@ -18,6 +18,14 @@ class PipeOptions(NamedTuple):
     timeout: float = DEFAULT_TIMEOUT  # -o, seconds; may be infinite
 
 
+class Limits(NamedTuple):
+    """How many connections there may be; 0: any number."""
+
+    connections: int = DEFAULT_CONNECTIONS  # -n, over all workers
+    strangers: int = 0  # over all workers: whose peer has not proved to hold the key yet
+    strangers_per_source: int = 0  # of those, from one address
+
+
 class DaemonOptions(NamedTuple):
     """The options of `spiped`."""
 
@@ -26,7 +34,8 @@ class DaemonOptions(NamedTuple):
     source: str
     wait_for_dns: bool = False  # -D
     foreground: bool = False  # -F
-    connections: int = DEFAULT_CONNECTIONS  # -n; 0: no limit
+    limits: Limits = Limits()
+    idle_timeout: float = float("inf")  # seconds that a connection may carry nothing
     pid_file: str = ""
     resolve_interval: float = DEFAULT_RESOLVE_INTERVAL  # -r, seconds; infinite: never
     syslog: bool = False

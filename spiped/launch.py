@@ -132,7 +132,8 @@ class Launch:
         self, K: bytearray, targets: list[SocketAddress], bind: SocketAddress | None
     ) -> Pipe:
         role = Role.S if self._options.decrypt else Role.C
-        return make_pipe(self._options.pipe, role, K, targets, bind)
+        pipe = make_pipe(self._options.pipe, role, K, targets, bind)
+        return pipe._replace(idle_timeout=self._options.idle_timeout)
 
     def _go_to_background(self) -> None:
         self._parent = daemon.daemonize(self._name)
@@ -242,7 +243,7 @@ class Launch:
             pipe=pipe,
             make_plane=self._make_plane,
             workers=self._workers,
-            limit=options.connections,
+            limits=options.limits,
             counters=counters,
             slot=counters.slot(0),
             log=self._log,

@@ -11,6 +11,7 @@ import json
 import signal
 import socket
 
+from spiped.config import Limits
 from spiped.light import NamedTuple, suppress
 from spiped.net.address import decode_addresses
 from spiped.net.ending import Cause, Ending
@@ -33,7 +34,7 @@ class Setup(NamedTuple):
     pipe: Pipe
     make_plane: PlaneMaker
     workers: int  # how many share the socket
-    limit: int  # -n, over all workers; 0: none
+    limits: Limits
     counters: Counters
     slot: Slot
     log: Log
@@ -76,7 +77,7 @@ class Worker:
                 pipe=setup.pipe,
                 counters=setup.counters,
                 workers=setup.workers,
-                limit=setup.limit,
+                limits=setup.limits,
                 tell_clean=setup.log.verbose,
                 on_end=self._on_end,
                 on_trouble=setup.log.warn_about_peer,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Callable
 
 from spiped.errors import describe
+from spiped.light import Any, NamedTuple
 from spiped.net.address import SocketAddress
+from spiped.net.connection import Connection
 from spiped.net.ending import Ending
 from spiped.net.pipe import Pipe
-from spiped.net.plane import Service
+from spiped.net.plane import SHED, TOO_MANY, Service
 from spiped.net.reactor import READ, Reactor, Timer
 from spiped.net.sockets import CONNECTION_ERRORS, accept, peer_name
 from spiped.observe.slot import Field, Slot
@@ -19,6 +22,26 @@ ACCEPT_PAUSE = 0.1  # seconds without accepting when the system has run out of s
 SHARE_PAUSE = 0.002  # seconds that the other workers have to take what is beyond our share
 LIMIT_RECHECK = 0.1  # seconds; a connection of another worker may have ended
 
+MAPPED = bytes(10) + b"\xff\xff"  # what an IPv4 address begins with in the guise of an IPv6 one
+
+
+class Stranger(NamedTuple):
+    """Who has not proved to hold the key, and where it came from, if that can be told."""
+
+    connection: Connection
+    source: bytes | None
+
+
+def source_of(address: Any) -> bytes | None:
+    """What counts as one source: an address, or of IPv6 a network of 64 bits, a subscriber's."""
+    if not isinstance(address, tuple):
+        return None
+    if ":" not in address[0]:
+        return socket.inet_pton(socket.AF_INET, address[0])
+    packed = socket.inet_pton(socket.AF_INET6, address[0].partition("%")[0])
+    return packed if packed.startswith(MAPPED) else packed[:8]
+
+
 class Acceptor:
     """Accepts for a `Service` until it is stopped, and counts whom it accepts."""
 
@@ -27,7 +50,7 @@ class Acceptor:
         reactor: Reactor,
         slot: Slot,
         service: Service,
-        begin: Callable[[socket.socket, Pipe, Callable[[Ending], None]], None],
+        begin: Callable[[socket.socket, Pipe, Callable[[Ending], None]], Connection],
     ) -> None:
         """``begin`` carries a connection that has been counted, and uncounts it at its end."""
         self._reactor = reactor
@@ -38,6 +61,7 @@ class Acceptor:
         self._pause: Timer | None = None
         self._at_limit = False
         self._stopped = False
+        self._strangers: list[Stranger] = []  # the oldest first; some may not be any more
         self._watch()
 
     def retarget(self, targets: list[SocketAddress]) -> None:
@@ -71,7 +95,7 @@ class Acceptor:
     def _accept(self) -> bool:
         """Accept one connection; False if there is none, or none is wanted, for the time being."""
         service = self._service
-        active = service.counters.reserve(self._slot, service.limit)
+        active = service.counters.reserve(self._slot, service.limits.connections)
         if active == 0:
             self._at_limit = True
             self._pause_for(LIMIT_RECHECK, self._resume)
@@ -89,10 +113,24 @@ class Acceptor:
             return True
         self._slot.add(Field.ACCEPTED, 1)
         who = peer_name(address)
-        self._begin(accepted, self._pipe, lambda ending: self._on_end(who, ending))
-        if active == service.limit:
+        connection = self._begin(accepted, self._pipe, lambda ending: self._on_end(who, ending))
+        self._strangers = [s for s in self._strangers if s.connection.is_stranger]
+        self._strangers.append(Stranger(connection, source_of(address)))
+        if active == service.limits.connections:
             service.on_trouble(f"Maximum number of connections ({active}) reached")
+        self._limit_strangers()
         return True
+
+    def _limit_strangers(self) -> None:
+        """The oldest makes room, but not for more from one address than may be."""
+        limits, counters = self._service.limits, self._service.counters
+        newest = self._strangers[-1]
+        from_there = sum(s.source == newest.source is not None for s in self._strangers)
+        per_source = math.ceil(limits.strangers_per_source / self._service.workers)
+        if 0 < per_source < from_there:  # every worker counts for itself
+            newest.connection.refuse(TOO_MANY)
+        elif 0 < limits.strangers < counters.total(Field.STRANGERS):
+            self._strangers[0].connection.refuse(SHED)
 
     def _take_leftover(self) -> None:
         """Take one that the others have not taken in their time: they may be busy, or stopped."""

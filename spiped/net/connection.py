@@ -38,6 +38,7 @@ class Connection:
         "_relayed",
         "_slot",
         "_timer",
+        "is_stranger",
     )
 
     def __init__(
@@ -58,6 +59,8 @@ class Connection:
         self._negotiation: Negotiation | None = None
         self._relayed: RelayedConnection | None = None
         self._timer: Timer | None = None  # of the handshake
+        self.is_stranger = True  # the peer has not proved to hold the key
+        slot.add(Field.STRANGERS, 1)
 
     def start(self, accepted: socket.socket) -> None:
         """Begin.  ``on_end`` is never called from within."""
@@ -74,6 +77,10 @@ class Connection:
             self._relayed.abort()
         else:
             self._give_up(Ending(Cause.SHUTDOWN))
+
+    def refuse(self, reason: str) -> None:
+        """End it although nothing is wrong with it, as far as it has come."""
+        self._give_up(Ending(Cause.HANDSHAKE, reason))
 
     def _connect(self) -> None:
         self._connector = Connector(self._reactor, self._pipe, self._on_connected, self._give_up)
@@ -105,7 +112,13 @@ class Connection:
             self._timer.cancel()
             self._timer = self._reactor.call_later(0, lambda: self._give_up(ending))
 
+    def _be_no_stranger(self) -> None:
+        if self.is_stranger:
+            self.is_stranger = False
+            self._slot.add(Field.STRANGERS, -1)
+
     def _on_authentic(self) -> None:
+        self._be_no_stranger()
         if self._pipe.role is Role.S:
             self._connect()
 
@@ -132,7 +145,7 @@ class Connection:
             self._reactor,
             Relay(plain, crypt, Sealer(self._crypto, *ours), self._slot),
             Relay(crypt, plain, Opener(self._crypto, *peers), self._slot),
-            self._pipe.timeout,
+            self._pipe,
             self._end,
         )
         wipe(E_C, H_C, E_S, H_S)  # they have been copied
@@ -163,5 +176,6 @@ class Connection:
         self._end(ending)
 
     def _end(self, ending: Ending) -> None:
+        self._be_no_stranger()
         self._timer = self._connector = self._negotiation = self._plain = self._relayed = None
         self._on_end(self, ending)

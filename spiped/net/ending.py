@@ -18,6 +18,7 @@ class Cause(enum.Enum):
     PACKET = "bad packet"  # bad tag, bad length, or an end inside a packet
     RESET = "connection lost"  # an error on a socket
     SHUTDOWN = "shut down"  # ended by us
+    IDLE = "idle for too long"
 
 
 class Ending(NamedTuple):

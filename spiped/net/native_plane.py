@@ -13,7 +13,7 @@ from spiped.light import Any
 from spiped.net.address import SocketAddress
 from spiped.net.ending import Cause, Ending
 from spiped.net.pipe import Pipe
-from spiped.net.plane import Service
+from spiped.net.plane import SHED, TOO_MANY, Service
 from spiped.net.reactor import Reactor
 from spiped.net.sockets import close_with_reset, peer_name
 from spiped.observe.slot import SLOT_BYTES, Field, Slot
@@ -37,10 +37,13 @@ CAUSES = {
     lib.PLANE_CLOSED: Ending(Cause.HANDSHAKE, "the peer closed the connection"),
     lib.PLANE_LOST: Ending(Cause.HANDSHAKE),
     lib.PLANE_TOO_SLOW: Ending(Cause.HANDSHAKE_TIMEOUT),
+    lib.PLANE_SHED: Ending(Cause.HANDSHAKE, SHED),
+    lib.PLANE_TOO_MANY: Ending(Cause.HANDSHAKE, TOO_MANY),
     lib.PLANE_BAD_TAG: Ending(Cause.PACKET, "bad tag"),
     lib.PLANE_BAD_LENGTH: Ending(Cause.PACKET, "bad length"),
     lib.PLANE_TRUNCATED: Ending(Cause.PACKET, "the stream ends inside a packet"),
     lib.PLANE_SOCKET_ERROR: Ending(Cause.RESET),
+    lib.PLANE_IDLE: Ending(Cause.IDLE),
     lib.PLANE_ABORTED: Ending(Cause.SHUTDOWN),
 }
 
@@ -58,29 +61,30 @@ class NativePlane:
         self._wanted = ffi.new("int *")
         self._pipes: dict[int, tuple[Pipe, Any]] = {}  # by the id of the first
         self._service: Service | None = None
-        self._active: Any = None  # the counters of all workers, for as long as the plane looks
+        self._shared: Any = None  # the counters of all workers, for as long as the plane looks
         self._on_end: dict[int, Callable[[Ending], None]] = {}  # of those that were handed over
         self._carried = 0
         reactor.wait = self._run
 
     def serve(self, service: Service) -> None:
-        view = service.counters.view
-        self._active = ffi.from_buffer("uint64_t[]", view)
         stride = SLOT_BYTES // 8
-        _check(
-            lib.plane_serve(
-                self._plane,
-                service.listener.fileno(),
-                service.nudge,
-                self._pipe(service.pipe),
-                self._active + Field.ACTIVE.value,
-                stride,
-                len(view) // stride,
-                service.workers,
-                service.limit,
-                service.tell_clean,
-            )
-        )
+        limits = service.limits
+        self._shared = ffi.from_buffer("uint64_t[]", service.counters.view)
+        told = {
+            "listener": service.listener.fileno(),
+            "nudge": service.nudge,
+            "pipe": self._pipe(service.pipe),
+            "counters": self._shared,
+            "stride": stride,
+            "slots": len(service.counters.view) // stride,
+            "workers": service.workers,
+            "limit": limits.connections,
+            "strangers": limits.strangers,
+            # every plane counts for itself
+            "strangers_per_source": math.ceil(limits.strangers_per_source / service.workers),
+            "tell_clean": service.tell_clean,
+        }
+        _check(lib.plane_serve(self._plane, ffi.new("struct plane_service *", told)))
         self._service = service
 
     def retarget(self, targets: list[SocketAddress]) -> None:
@@ -111,8 +115,8 @@ class NativePlane:
         for _, handle in self._pipes.values():
             lib.plane_pipe_free(handle)
         ffi.release(self._counters)
-        if self._active is not None:
-            ffi.release(self._active)
+        if self._shared is not None:
+            ffi.release(self._shared)
 
     def _pipe(self, pipe: Pipe) -> Any:
         """The pipe as the plane has it."""
@@ -138,7 +142,7 @@ class NativePlane:
     def _tell_trouble(self, wanted: int) -> None:
         assert self._service is not None
         if wanted & lib.PLANE_LIMIT_REACHED:
-            limit = self._service.limit
+            limit = self._service.limits.connections
             self._service.on_trouble(f"Maximum number of connections ({limit}) reached")
         if wanted & lib.PLANE_CANNOT_ACCEPT:
             reason = os.strerror(lib.plane_accept_error(self._plane))
@@ -220,13 +224,18 @@ def _make_pipe(pipe: Pipe) -> Any:
         pipe.weak,
         pipe.require_pfs,
         pipe.keepalive,
-        NEVER if pipe.timeout == math.inf else math.ceil(pipe.timeout * 1000),
+        _milliseconds(pipe.timeout),
+        _milliseconds(pipe.idle_timeout),
         bind,
     )
     if handle == ffi.NULL:
         raise MemoryError
     _retarget(handle, pipe.targets)
     return handle
+
+
+def _milliseconds(seconds: float) -> int:
+    return min(math.ceil(seconds * 1000), 2**62) if seconds < math.inf else NEVER
 
 
 def _retarget(handle: Any, targets: list[SocketAddress]) -> None:

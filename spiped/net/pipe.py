@@ -18,4 +18,5 @@ class Pipe(NamedTuple):
     weak: bool = False
     require_pfs: bool = False
     keepalive: bool = True
-    timeout: float = DEFAULT_TIMEOUT
+    timeout: float = DEFAULT_TIMEOUT  # seconds, of everything that must come to an end
+    idle_timeout: float = float("inf")  # seconds that a connection may carry nothing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
+from spiped.config import Limits
 from spiped.crypto import Backend
 from spiped.light import TYPE_CHECKING, NamedTuple, Protocol
 from spiped.net.address import SocketAddress
@@ -16,6 +17,10 @@ from spiped.observe.slot import Slot
 if TYPE_CHECKING:
     from spiped.observe.counters import Counters
 
+# Why a stranger was not heard out.
+SHED = "it had to make room for another one"
+TOO_MANY = "too many unauthenticated connections from this address"
+
 
 class Service(NamedTuple):
     """What is done with those who connect to a listening socket, which other workers share."""
@@ -25,7 +30,7 @@ class Service(NamedTuple):
     pipe: Pipe
     counters: Counters  # of all workers; the plane's own slot is one of them
     workers: int  # how many there are
-    limit: int  # of the connections of all workers; 0: none
+    limits: Limits
     tell_clean: bool  # of connections that end well, too; else they may only be counted
     # A connection has ended: whose it was, which is for str(), and how.
     on_end: Callable[[object, Ending], None]
@@ -46,7 +51,8 @@ class Plane(Protocol):
         """Accept and carry connections, from now on.
 
         Of all that share the listening socket, one is woken for a connection, in turn; one that
-        has more than its share leaves the next to the others for a moment.
+        has more than its share leaves the next to the others for a moment.  When there are too many
+        strangers, the oldest has to go; of one address, the newest.
         """
 
     def retarget(self, targets: list[SocketAddress]) -> None:

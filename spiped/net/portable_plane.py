@@ -49,11 +49,14 @@ class PortablePlane:
     def close(self) -> None:
         assert not self._connections
 
-    def _begin(self, accepted: socket.socket, pipe: Pipe, on_end: Callable[[Ending], None]) -> None:
+    def _begin(
+        self, accepted: socket.socket, pipe: Pipe, on_end: Callable[[Ending], None]
+    ) -> Connection:
         """Carry a connection, which has been counted as active."""
         connection = Connection(self._reactor, self._crypto, self._slot, pipe, self._on_end)
         self._connections[connection] = on_end
         connection.start(accepted)
+        return connection
 
     def _on_end(self, connection: Connection, ending: Ending) -> None:
         on_end = self._connections.pop(connection)

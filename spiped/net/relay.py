@@ -17,6 +17,7 @@ from collections.abc import Callable
 from spiped.constants import BATCH_PACKETS, MESSAGE_MAX, PACKET_BYTES
 from spiped.errors import PacketError, describe
 from spiped.net.ending import Cause, Ending
+from spiped.net.pipe import Pipe
 from spiped.net.reactor import HANGUP, NOTHING, READ, WRITE, Reactor, Timer
 from spiped.net.sockets import close_gracefully, close_with_reset, take_error
 from spiped.observe.slot import Field, Slot
@@ -118,19 +119,19 @@ class RelayedConnection:
         reactor: Reactor,
         seal: Relay,
         open_: Relay,
-        drain_timeout: float,
+        pipe: Pipe,
         on_end: Callable[[Ending], None],
     ) -> None:
-        """``drain_timeout``: seconds that the rest of a failed connection has to be delivered."""
         self._reactor = reactor
         self._seal = seal
         self._open = open_
-        self._drain_timeout = drain_timeout
+        self._pipe = pipe
         self._on_end = on_end
         self._failure: Ending | None = None
         self._last: Relay | None = None  # after a failure: the direction that is still delivered
-        self._timer: Timer | None = None  # of draining
-        self._deadline = 0.0
+        self._deadline = 0.0  # of draining
+        self._active = time.monotonic()  # when something was carried
+        self._timer = reactor.call_later(pipe.idle_timeout, self._on_silence)  # then of draining
         self._reactor.watch(seal.source, READ, self._on_plain)
         self._reactor.watch(open_.source, READ, self._on_crypt)
 
@@ -159,7 +160,16 @@ class RelayedConnection:
         if status != 0:
             self._lose(reader, Cause.RESET, os.strerror(status))
 
+    def _on_silence(self) -> None:
+        """Has nothing been carried since the timer was set, or has something?"""
+        left = self._active + self._pipe.idle_timeout - time.monotonic()
+        if left > 0:
+            self._timer = self._reactor.call_later(left, self._on_silence)
+        else:
+            self._end(close_with_reset, Ending(Cause.IDLE))
+
     def _receive(self, relay: Relay) -> None:
+        self._active = time.monotonic()
         try:
             if not relay.receive() and relay is self._last:
                 relay.state = Relay.ENDING
@@ -221,7 +231,8 @@ class RelayedConnection:
 
     def _begin_to_drain(self) -> None:
         self._unwatch()
-        self._deadline = time.monotonic() + self._drain_timeout
+        self._timer.cancel()
+        self._deadline = time.monotonic() + self._pipe.timeout
         self._drain()
 
     def _drain(self) -> None:
@@ -250,8 +261,7 @@ class RelayedConnection:
         self._end(close_with_reset, Ending(Cause.SHUTDOWN))
 
     def _end(self, close: Callable[[socket.socket], None], ending: Ending) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
         if self._last is None:  # else it has been done
             self._unwatch()
         for relay in (self._seal, self._open):

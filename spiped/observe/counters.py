@@ -11,7 +11,7 @@ import os
 
 from spiped.light import suppress
 from spiped.memory import anonymous_file
-from spiped.observe.slot import SLOT_BYTES, Field, Slot
+from spiped.observe.slot import GAUGES, SLOT_BYTES, Field, Slot
 
 
 class Counters:
@@ -69,7 +69,7 @@ class Counters:
         """The owner of a slot has died: keep what it counted in slot 0, and free the slot."""
         dead, kept = self.slot(index), self.slot(0)
         for field in range(SLOT_BYTES // 8):
-            if field != Field.ACTIVE:
+            if field not in GAUGES:
                 kept.add(field, dead[field])
             dead.view[field] = 0
 

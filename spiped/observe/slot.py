@@ -15,7 +15,12 @@ class Field(enum.IntEnum):
     ESTABLISHED = 2
     SEALED = 3  # payload bytes from plain to crypt
     OPENED = 4  # payload bytes from crypt to plain
+    STRANGERS = 5  # connections now whose peer has not proved to hold the key
     ENDED = 8  # + the index of a cause
+
+
+# What there is now, and not what there has been.
+GAUGES = (Field.ACTIVE, Field.STRANGERS)
 
 
 class Slot:

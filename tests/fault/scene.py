@@ -34,7 +34,7 @@ MESSAGE = 20_000  # and what a victim does, if nothing is to get stuck
 BULK = 400_000  # what does not fit into the buffers between two ends, if these are
 BUFFER = 16_384  # bytes each
 WORKERS = 2
-FAILURE = "Reload failed"
+FAILURE = "A new worker could not start"
 COUNT = " connections now"  # in the line that SIGUSR1 has the daemon write
 
 
