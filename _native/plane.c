@@ -168,7 +168,7 @@ connection_begin(struct plane *plane, uint64_t id, int accepted, struct plane_pi
 	connection->lost = -1;
 	connection->attempt_timer.kind = TIMER_ATTEMPT;
 	connection->handshake_timer.kind = TIMER_HANDSHAKE;
-	if (peer_length <= sizeof(connection->peer)) {	/* of UNIX sockets, the path is nobody */
+	if (peer != NULL && peer_length <= sizeof(connection->peer)) {	/* else a UNIX path: nobody */
 		memcpy(&connection->peer, peer, peer_length);
 		connection->peer_length = (uint32_t)peer_length;
 	}
