@@ -114,9 +114,11 @@ is_of_the_connection(int error)
 	return 0;
 }
 
-static void
-give_up_for_now(struct plane *plane, int error)
+void
+accept_pause(struct plane *plane, int error)
 {
+	if (plane->service.listener < 0 || is_paused(plane))
+		return;
 	plane->service.wanted |= PLANE_CANNOT_ACCEPT;
 	plane->service.error = error;
 	pause_accepting(plane, ACCEPT_PAUSE_MS, 0);
@@ -152,7 +154,7 @@ accept_one(struct plane *plane)
 		if (error == EAGAIN || error == EWOULDBLOCK)
 			return 0;	/* another one was faster */
 		if (!is_of_the_connection(error)) {
-			give_up_for_now(plane, error);
+			accept_pause(plane, error);
 			return 0;
 		}
 		return 1;
@@ -162,7 +164,7 @@ accept_one(struct plane *plane)
 	if (error != 0) {
 		close(fd);		/* which resets it */
 		plane_count(plane, PLANE_ACTIVE, (uint64_t)-1);
-		give_up_for_now(plane, error);
+		accept_pause(plane, error);
 		return 0;
 	}
 	if (active == service->limit && service->limit != 0)

@@ -14,8 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Until a UNIX listener with a full backlog is tried again. */
-#define BACKLOG_RETRY_MS 20
+/* Until we try again what the system cannot do at present. */
+#define RETRY_MS 20
 
 static const struct sockaddr *
 sockaddr_of(const struct plane_address *address)
@@ -126,6 +126,13 @@ start(struct plane *plane, struct connection *connection, const struct plane_add
 	return error;
 }
 
+/* The system has run out of something, for us or for everybody. */
+static int
+is_shortage(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
 /* Try the targets from the present one on, until there is something to wait for. */
 static void
 try(struct plane *plane, struct connection *connection)
@@ -139,13 +146,19 @@ try(struct plane *plane, struct connection *connection)
 		int connected, error;
 
 		if (connection->reach_by_ms <= now) {
+			if (is_shortage(connection->error))
+				break;
 			connection_fail(plane, connection, PLANE_UNANSWERED, 0);
 			return;
 		}
 		error = start(plane, connection, target, &connected);
-		if (error == EAGAIN) {	/* a UNIX listener's backlog is full */
+		connection->cause = PLANE_UNREACHED;
+		connection->error = error;
+		if (is_shortage(error))	/* others end, and leave us what they had */
+			accept_pause(plane, error);
+		if (is_shortage(error) || error == EAGAIN) {	/* a UNIX listener's backlog is full */
 			timer_set(&plane->timers, &connection->attempt_timer,
-			    due_in(left < BACKLOG_RETRY_MS ? left : BACKLOG_RETRY_MS));
+			    due_in(left < RETRY_MS ? left : RETRY_MS));
 			return;
 		}
 		if (error == 0 && connected) {
@@ -159,10 +172,8 @@ try(struct plane *plane, struct connection *connection)
 				    now + left / (targets->count - connection->attempt));
 			return;
 		}
-		connection->cause = PLANE_UNREACHED;
-		connection->error = error;
 	}
-	if (targets->count > 0)
+	if (targets->count > 0 && connection->attempt == targets->count)
 		connection->attempt--;	/* the one that the cause is about */
 	connection_fail(plane, connection, connection->cause, connection->error);
 }

@@ -190,6 +190,9 @@ void accept_nudged(struct plane *plane);
 /* accept.c: accept those who have come. */
 void accept_some(struct plane *plane);
 
+/* accept.c: the system has run out of something: accept nobody for a moment, and say why. */
+void accept_pause(struct plane *plane, int error);
+
 /* accept.c: the pause is over. */
 void accept_again(struct plane *plane);
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -14,7 +15,8 @@ from spiped.net.pipe import Pipe
 from spiped.net.reactor import WRITE, Reactor, Timer
 from spiped.net.sockets import start_connect
 
-BACKLOG_RETRY = 0.02  # seconds until a UNIX listener with a full backlog is tried again
+RETRY = 0.02  # seconds until we try again what the system cannot do at present
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Connector:
@@ -39,6 +41,7 @@ class Connector:
         self._on_connected = on_connected
         self._on_failed = on_failed
         self._sock: socket.socket | None = None
+        self._shortage: Ending | None = None  # of what the system had not enough, the last time
         self._timer: Timer | None = None
 
     def start(self) -> None:
@@ -55,15 +58,19 @@ class Connector:
         left = self._deadline - time.monotonic()
         target = self._targets[0]
         if left <= 0:
-            self._timer = self._reactor.call_later(0, lambda: self._on_failed(_timed_out(target)))
+            failure = self._shortage or _timed_out(target)
+            self._timer = self._reactor.call_later(0, lambda: self._on_failed(failure))
             return
+        self._shortage = None
         try:
             self._sock = start_connect(target, self._pipe.bind, self._pipe.keepalive)
-        except BlockingIOError:  # a UNIX listener's backlog is full
-            self._timer = self._reactor.call_later(min(BACKLOG_RETRY, left), self._try_next)
-            return
         except OSError as error:
-            self._advance(_failed(target, error))
+            if error.errno in SHORTAGES:
+                self._shortage = _failed(target, error)
+            if self._shortage is None and not isinstance(error, BlockingIOError):
+                self._advance(_failed(target, error))
+            else:  # a UNIX listener's backlog is full, or others have all that there is
+                self._timer = self._reactor.call_later(min(RETRY, left), self._try_next)
             return
         share = left / len(self._targets)
         self._timer = self._reactor.call_later(share, self._give_up)

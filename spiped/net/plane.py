@@ -6,13 +6,15 @@ import socket
 from collections.abc import Callable
 
 from spiped.crypto import Backend
-from spiped.light import NamedTuple, Protocol
+from spiped.light import TYPE_CHECKING, NamedTuple, Protocol
 from spiped.net.address import SocketAddress
 from spiped.net.ending import Ending
 from spiped.net.pipe import Pipe
 from spiped.net.reactor import Reactor
-from spiped.observe.counters import Counters
 from spiped.observe.slot import Slot
+
+if TYPE_CHECKING:
+    from spiped.observe.counters import Counters
 
 ACCEPTS_PER_TURN = 16  # so that a burst of strangers does not hold up what is going on
 ACCEPT_PAUSE = 0.1  # seconds without accepting when the system has run out of something

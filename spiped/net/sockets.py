@@ -6,7 +6,6 @@ import errno
 import os
 import socket
 import stat
-import struct
 import sys
 
 from spiped.errors import OperatorError, describe
@@ -35,8 +34,9 @@ CONNECTION_ERRORS = frozenset(
     | ({errno.ENONET} if hasattr(errno, "ENONET") else set())
 )
 
-LINGER_RESET = struct.pack("ii", 1, 0)  # close() drops what was not sent and resets
-LINGER_GRACEFUL = struct.pack("ii", 0, 0)  # close() sends the rest and a FIN
+# Two C ints; `struct` would take a while to import.
+LINGER_RESET = (1).to_bytes(4, sys.byteorder) + bytes(4)  # close() drops the unsent and resets
+LINGER_GRACEFUL = bytes(8)  # close() sends the rest and a FIN
 
 
 class Listener:

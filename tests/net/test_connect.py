@@ -160,18 +160,42 @@ def test_a_full_unix_backlog_is_tried_again_until_the_time_is_up(rig: Rig) -> No
     assert not target.contacted
 
 
-@pytest.mark.parametrize("role", list(Role), ids=lambda role: role.name)
-def test_running_out_of_descriptors_ends_that_connection_alone(rig: Rig, role: Role) -> None:
-    other = rig.half()
-    refusing, target = rig.network.refusing(), rig.network.target()
+def want(rig: Rig, role: Role, target: SocketAddress, **options: Any) -> tuple[Peer, Outcome]:
+    """Have a client of an end in this role want to be connected to a target."""
     theirs, accepted = tcp_pair()
     peer = rig.peer(theirs)
+    outcome = rig.carry(role, accepted, target, **options)
+    if role is Role.S:
+        voice = Voice(rig, Role.S, peer)
+        voice.wait_for_nonce()
+        peer.write(voice.hello())
+    return peer, outcome
+
+
+in_both_roles = pytest.mark.parametrize("role", list(Role), ids=lambda role: role.name)
+
+
+@in_both_roles
+def test_a_shortage_of_descriptors_is_waited_out(rig: Rig, role: Role) -> None:
+    other = rig.half()
+    target = rig.network.target()
     with no_more_descriptors():
-        outcome = rig.carry(role, accepted, refusing, target.address)
-        if role is Role.S:
-            voice = Voice(rig, Role.S, peer)
-            voice.wait_for_nonce()
-            peer.write(voice.hello())
+        _, outcome = want(rig, role, target.address)
+        rig.rest()
+        assert not outcome.ending
+        other.write(b"others go on")
+        rig.until(lambda: other.plain.received == b"others go on")
+    reaches(rig, target)
+
+
+@in_both_roles
+def test_a_shortage_of_descriptors_that_lasts_ends_that_connection_alone(
+    rig: Rig, role: Role
+) -> None:
+    other = rig.half()
+    target = rig.network.target()
+    with no_more_descriptors():
+        peer, outcome = want(rig, role, target.address, timeout=0.2)
         rig.until(lambda: outcome.ending)
         reason = os.strerror(errno.EMFILE)
         assert outcome.ending == (Cause.CONNECT, f"{target.address}: {reason}", 0, 0)
