@@ -96,6 +96,17 @@ def hello(rig: Rig, client: Peer) -> Voice:
     return voice
 
 
+def served(rig: Rig, **options: Any) -> tuple[Server, Peer, Peer]:
+    """A server, a client of it, and the target: the two have conversed."""
+    target = rig.network.target()
+    server = Server(rig, target.address, **options)
+    client = server.client()
+    voice = hello(rig, client)
+    far = rig.accept(target)
+    converse(rig, far, voice)
+    return server, client, far
+
+
 @pytest.fixture(params=[False, True], ids=["", "nudged"])
 def nudge(request: pytest.FixtureRequest) -> Iterator[int]:
     """What workers leave clients to each other by."""
@@ -111,13 +122,8 @@ def nudge(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def test_who_connects_to_a_decrypting_end_is_carried(rig: Rig) -> None:
-    target = rig.network.target()
-    server = Server(rig, target.address)
-    client = server.client()
+    server, client, far = served(rig)
     port = client.sock.getsockname()[1]
-    voice = hello(rig, client)
-    far = rig.accept(target)
-    converse(rig, far, voice)
     assert (server.told, server.troubles) == ([], [])
     client.finish()
     far.finish()
@@ -159,12 +165,7 @@ def test_everybody_is_counted(rig: Rig) -> None:
 @pytest.mark.parametrize("clean", [True, False], ids=["clean", "failed"])
 def test_only_clean_ends_may_be_counted_without_being_told(rig: Rig, clean: bool) -> None:
     """For whom they are too many to be told; whoever is told counts them."""
-    target = rig.network.target()
-    server = Server(rig, target.address, tell_clean=False)
-    client = server.client()
-    voice = hello(rig, client)
-    far = rig.accept(target)
-    converse(rig, far, voice)
+    server, client, far = served(rig, tell_clean=False)
     far.finish()
     if clean:
         client.finish()
@@ -179,12 +180,7 @@ def test_only_clean_ends_may_be_counted_without_being_told(rig: Rig, clean: bool
 
 def test_every_end_is_told_once_nobody_is_accepted_any_more(rig: Rig) -> None:
     """Whoever waits for the last one has to know."""
-    target = rig.network.target()
-    server = Server(rig, target.address, tell_clean=False)
-    client = server.client()
-    voice = hello(rig, client)
-    far = rig.accept(target)
-    converse(rig, far, voice)
+    server, client, far = served(rig, tell_clean=False)
     rig.stop_serving()
     far.finish()
     client.finish()
