@@ -16,7 +16,8 @@ USAGE = """\
 usage: spiped {-e | -d} -s <source socket> -t <target socket> -k <key file>
     [-b <bind address>] [-D] [-F] [-f | -g] [-j]
     [-n <max # connections>] [-o <connection timeout>] [-p <pidfile>]
-    [-r <rtime> | -R] [--syslog | --log-file <file>] [--verbose]
+    [-r <rtime> | -R] [--shutdown-timeout <seconds>]
+    [--syslog | --log-file <file>] [--verbose]
     [-u {<username> | <:groupname> | <username:groupname>}]
     [--workers {<number> | auto}]
        spiped -v
@@ -59,6 +60,7 @@ TABLE: dict[str, Parser | None] = PIPE_TABLE | {
     "-s": options.text,
     "-u": options.text,
     "--log-file": options.text,
+    "--shutdown-timeout": options.limit("--shutdown-timeout"),
     "--syslog": None,
     "--verbose": None,
     "--workers": _workers,
@@ -125,6 +127,7 @@ def daemon_options(words: list[str]) -> DaemonOptions:
         log_file=values.get("--log-file"),
         user=values.get("-u"),
         verbose="--verbose" in values,
+        shutdown_timeout=values.get("--shutdown-timeout", float("inf")),
         workers=values.get("--workers"),
     )
 

@@ -33,4 +33,5 @@ class DaemonOptions(NamedTuple):
     log_file: str | None = None
     user: str | None = None  # -u
     verbose: bool = False
+    shutdown_timeout: float = float("inf")  # seconds; infinite: no limit
     workers: int | None = None  # None: one per CPU

@@ -55,9 +55,12 @@ def daemonize(name: str) -> Parent:
 class PidFile:
     """A file with the process id of the supervisor, without a newline, as scripts expect it."""
 
-    def __init__(self, path: str) -> None:
-        """Create or truncate the file.  Raises OperatorError."""
+    def __init__(self, path: str, fd: int | None = None) -> None:
+        """Create or truncate the file, unless it is open already.  Raises OperatorError."""
         self._path = path
+        if fd is not None:
+            self._fd = fd
+            return
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
             os.write(self._fd, str(os.getpid()).encode())
@@ -65,6 +68,9 @@ class PidFile:
             raise OperatorError(
                 f"fopen({path}): {describe(error)}", "Failed to daemonize"
             ) from error
+
+    def fileno(self) -> int:
+        return self._fd
 
     def remove(self) -> None:
         """Remove the file if it is still ours; if we may not, empty it: the pid is stale."""

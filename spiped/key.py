@@ -1,4 +1,4 @@
-"""The pre-shared key: a file of any length, of which the hash is used."""
+"""The pre-shared key: a file of almost any length, of which the hash is used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import sys
 from spiped.crypto import Backend, wipe
 from spiped.errors import OperatorError, describe
 
-CHUNK = 65536  # key files are smaller as a rule
+CHUNK = 65536  # key files are smaller as a rule,
+KEY_FILE_MAX = 64 << 20  # and none is larger than this: /dev/zero would never end
 
 
 def read_key(crypto: Backend, path: str) -> tuple[bytearray, bool]:
@@ -24,6 +25,11 @@ def read_key(crypto: Backend, path: str) -> tuple[bytearray, bool]:
     try:
         while got := os.readv(fd, [memoryview(content)[length:]]):
             length += got
+            if length > KEY_FILE_MAX:
+                raise OperatorError(
+                    f"Error reading file: {path}: larger than {KEY_FILE_MAX >> 20} MiB",
+                    "Error reading shared secret",
+                )
             if length == len(content):  # never resized in place: that could leave a copy behind
                 content, smaller = content + bytes(length), content
                 wipe(smaller)
@@ -31,9 +37,9 @@ def read_key(crypto: Backend, path: str) -> tuple[bytearray, bool]:
         raise OperatorError(
             f"Error reading file: {path}: {describe(error)}", "Error reading shared secret"
         ) from error
+    else:
+        return crypto.sha256(memoryview(content)[:length]), length == 0
     finally:
         if path != "-":
             os.close(fd)
-    K = crypto.sha256(memoryview(content)[:length])
-    wipe(content)
-    return K, length == 0
+        wipe(content)

@@ -3,28 +3,31 @@
     resolve -> read the key -> bind -> daemonize -> drop privileges -> fork workers -> ready
 
 Everything that can fail does so before the process that the operator started has returned, except
-with ``-D``, which asks for the contrary.
+with ``-D``, which asks for the contrary.  An upgrade begins behind that: everything is there.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
+from collections.abc import Callable
 
-from spiped import daemon, process
+from spiped import __version__, daemon, handover, process
 from spiped.config import DaemonOptions
-from spiped.crypto import Backend, select
+from spiped.crypto import Backend, select, wipe
 from spiped.errors import LookupFailed, OperatorError, describe
+from spiped.handover import HandedWorker, Handover, Inheritance
 from spiped.key import read_key
-from spiped.net.address import resolve
+from spiped.net.address import SocketAddress, decode_addresses, encode_addresses, resolve
 from spiped.net.pipe import Pipe
 from spiped.net.plane import choose_plane
 from spiped.net.sockets import Listener, listen
 from spiped.observe.counters import Counters
 from spiped.observe.log import FileSink, Log, SyslogSink
-from spiped.prepare import make_pipe, resolve_bind, resolve_one
+from spiped.prepare import first_key, make_pipe, resolve_bind, resolve_one
 from spiped.proto.role import Role
 from spiped.supervisor import Pool, Supervisor
 from spiped.worker import Setup
@@ -32,40 +35,61 @@ from spiped.worker import Setup
 RESOLVE_RETRY = 1.0  # seconds between attempts with -D
 GENERATIONS = 8  # of workers that may be there at once: the present one and draining ones
 
+# What a supervisor has open besides one channel for each worker, and a worker besides its
+# connections, with something to spare for a lookup and for a first connection.
+OWN_DESCRIPTORS = 20
+
 
 def launch(name: str, options: DaemonOptions) -> int:
     """Run the daemon to its end; returns the exit status.  Raises OperatorError."""
-    for number in (signal.SIGHUP, signal.SIGUSR1):  # until there is something to reload or count
-        signal.signal(number, signal.SIG_IGN)
+    inheritance = handover.receive()
+    if inheritance is None:
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)  # until there is something that they are about
     process.keep_streams_open()
+    workers = options.workers or available_cpus()
+    process.require_descriptors(OWN_DESCRIPTORS + 2 * workers)  # a reload has two of each
     crypto, warnings = select()
     log = Log(name, options.verbose)
     for warning in warnings:
         log.warn(warning)
-    if os.getpid() == 1:
+    if os.getpid() == 1 and inheritance is None:
         log.warn("Running as process 1: its signals are handled, orphans are reaped")
-    return Launch(name, options, crypto, log).run()
+    start = Launch(name, options, workers, crypto, log)
+    if inheritance is None:
+        return start.begin()
+    if inheritance.is_rehearsal:
+        return start.rehearse(inheritance)
+    return start.take_over(inheritance)
 
 
 class Launch:
-    """What has been acquired so far, so that it can be given back."""
+    """What has been acquired so far, so that it can be given back, or handed over."""
 
-    def __init__(self, name: str, options: DaemonOptions, crypto: Backend, log: Log) -> None:
+    def __init__(
+        self, name: str, options: DaemonOptions, workers: int, crypto: Backend, log: Log
+    ) -> None:
         self._name = name
         self._options = options
+        self._workers = workers
         self._crypto = crypto
         self._make_plane = choose_plane(crypto)
         self._log = log
+        self._command = handover.own_command()
         self._parent: daemon.Parent | None = None
         self._pid_file: daemon.PidFile | None = None
         self._listener: Listener | None = None
         self._key_is_file = False
 
-    def run(self) -> int:
+    # The beginning
+
+    def begin(self) -> int:
+        """Be a new daemon."""
         options = self._options
         identity = None if options.user is None else daemon.look_up_identity(options.user)
         background = not options.foreground
-        try:
+
+        def prepare() -> Pipe:
             if background and options.wait_for_dns:
                 self._go_to_background()
                 self._report_ready()
@@ -77,25 +101,9 @@ class Launch:
             if identity is not None:
                 for warning in daemon.drop_privileges(identity):
                     self._log.warn(warning)
-            process.name_process(self._name)
-            process.forbid_core_dumps(self._crypto)
-            ended_by = self._supervise(pipe)
-        except KeyboardInterrupt:  # before the supervisor takes signals
-            ended_by = signal.SIGINT
-        except OperatorError as error:
-            if self._parent is None and self._pid_file is None:
-                raise  # still the process that the operator started
-            for line in error.lines:
-                self._log.warn(line)
-            if self._parent is not None:
-                self._parent.report_failure()
-            return 1
-        finally:
-            self._give_back()
-        if ended_by is not None and os.getpid() != 1:
-            signal.signal(ended_by, signal.SIG_DFL)
-            os.kill(os.getpid(), ended_by)
-        return 0
+            return pipe
+
+        return self._run(prepare, None)
 
     def _prepare(self) -> Pipe:
         """Addresses, key and listening socket."""
@@ -114,12 +122,17 @@ class Launch:
                 for line in error.lines:
                     self._log.warn(line)
                 time.sleep(RESOLVE_RETRY)
-        role = Role.S if options.decrypt else Role.C
-        pipe = make_pipe(options.pipe, role, self._crypto, targets, bind, self._log)
         key_file = options.pipe.key_file
+        K = first_key(self._crypto, key_file, self._log)
         self._key_is_file = key_file != "-" and os.path.isfile(key_file)
         self._listener = listen(source, options.pipe.keepalive)
-        return pipe
+        return self._make_pipe(K, targets, bind)
+
+    def _make_pipe(
+        self, K: bytearray, targets: list[SocketAddress], bind: SocketAddress | None
+    ) -> Pipe:
+        role = Role.S if self._options.decrypt else Role.C
+        return make_pipe(self._options.pipe, role, K, targets, bind)
 
     def _go_to_background(self) -> None:
         self._parent = daemon.daemonize(self._name)
@@ -129,18 +142,106 @@ class Launch:
         elif self._options.syslog:
             self._log.sink = SyslogSink(self._name)
 
-    def _supervise(self, pipe: Pipe) -> int | None:
+    # An upgrade
+
+    def rehearse(self, inheritance: Inheritance) -> int:
+        """See whether we could take over from the program that runs.
+
+        What an upgrade reads again is read; names are not looked up, since those of now will do.
+        """
+        process.forbid_core_dumps(self._crypto)
+        if inheritance.handover.key_is_file:
+            wipe(self._read_key())
+        os.write(1, handover.READY)
+        return 0
+
+    def take_over(self, inheritance: Inheritance) -> int:
+        """Be the daemon that this process has been before, with all that it had."""
+        process.forbid_core_dumps(self._crypto)
+        given = inheritance.handover
+        made = None if given.socket_file is None else os.stat_result(given.socket_file)
+        path = None if made is None else self._options.source
+        sock = socket.socket(fileno=given.listener)
+        sock.setblocking(False)
+        self._listener = Listener(sock, path, made)
+        self._key_is_file = given.key_is_file
+        if given.pid_file is not None:
+            self._pid_file = daemon.PidFile(self._options.pid_file, given.pid_file)
+        if given.log_file is not None and self._options.log_file is not None:
+            self._log.sink = FileSink(self._options.log_file, given.log_file)
+        elif self._options.syslog and not self._options.foreground:
+            self._log.sink = SyslogSink(self._name)
+        self._log.warn(f"Upgraded: this is version {__version__}")
+
+        def prepare() -> Pipe:
+            bind = decode_addresses(given.bind)
+            return self._make_pipe(
+                inheritance.K, decode_addresses(given.targets), bind[0] if bind else None
+            )
+
+        return self._run(prepare, given)
+
+    def _hand_over(self, pipe: Pipe, workers: list[HandedWorker], counters: Counters) -> Handover:
+        """What there is to be handed over."""
+        assert self._listener is not None
+        made = self._listener.made
+        sink = self._log.sink
+        return Handover(
+            listener=self._listener.sock.fileno(),
+            socket_file=None if made is None else [int(value) for value in made],
+            pid_file=None if self._pid_file is None else self._pid_file.fileno(),
+            log_file=sink.fileno() if isinstance(sink, FileSink) else None,
+            counters=counters.fileno(),
+            layout=handover.counter_layout(),
+            key_is_file=self._key_is_file,
+            targets=encode_addresses(pipe.targets),
+            bind=encode_addresses([] if pipe.bind is None else [pipe.bind]),
+            workers=workers,
+        )
+
+    # What both come to
+
+    def _run(self, prepare: Callable[[], Pipe], given: Handover | None) -> int:
+        """Get ready, and supervise to the end."""
+        try:
+            pipe = prepare()
+            process.name_process(self._name)
+            process.forbid_core_dumps(self._crypto)
+            ended_by = self._supervise(pipe, given)
+        except KeyboardInterrupt:  # before the supervisor takes signals
+            ended_by = signal.SIGINT
+        except OperatorError as error:
+            if self._parent is None and self._pid_file is None:
+                raise  # still the process that the operator started
+            for line in error.lines:
+                self._log.warn(line)
+            if self._parent is not None:
+                self._parent.report_failure()
+            return 1
+        finally:
+            self._give_back()
+        if ended_by is not None and os.getpid() != 1:
+            signal.signal(ended_by, signal.SIG_DFL)
+            os.kill(os.getpid(), ended_by)
+        return 0
+
+    def _supervise(self, pipe: Pipe, given: Handover | None) -> int | None:
         options = self._options
         assert self._listener is not None
-        workers = options.workers or available_cpus()
-        slots = 1 + workers * GENERATIONS
-        counters = Counters(slots)
+        adopted = [] if given is None else given.workers
+        counted_in = None if given is None else given.counters
+        if given is not None and given.layout != handover.counter_layout():
+            # another version counts other things: those are lost, and `-n` counts anew
+            counted_in = None
+            os.close(given.counters)
+            adopted = [worker._replace(slot=None) for worker in adopted]
+        counters = Counters(1 + self._workers * GENERATIONS, counted_in)
         setup = Setup(
             listener=self._listener.sock,
             nudge=os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if hasattr(os, "eventfd") else -1,
             pipe=pipe,
             make_plane=self._make_plane,
-            workers=workers,
+            workers=self._workers,
             limit=options.connections,
             counters=counters,
             slot=counters.slot(0),
@@ -154,8 +255,12 @@ class Launch:
             # what is no file, but a pipe or the like, has given all it had
             read_key=self._read_key if self._key_is_file else None,
             close_listener=self._listener.close,
+            shutdown_timeout=options.shutdown_timeout,
+            command=self._command,
+            hand_over=self._hand_over,
         )
-        return Supervisor(pool, slots, self._on_ready).run()
+        on_ready = self._on_ready if given is None else None
+        return Supervisor(pool, on_ready, adopted).run()
 
     def _read_key(self) -> bytearray:
         return read_key(self._crypto, self._options.pipe.key_file)[0]

@@ -136,16 +136,21 @@ def seconds(name: str) -> Callable[[str], float]:
     return parse_seconds
 
 
-def timeout(name: str) -> Callable[[str], float]:
-    """A parser of ``-o``: 0 means the default, inf no limit."""
+def limit(name: str) -> Callable[[str], float]:
+    """A parser of a time that something may take: inf means any."""
 
-    def parse_timeout(text: str) -> float:
+    def parse_limit(text: str) -> float:
         value = seconds(name)(text)
         if value != value:
             raise Usage(f"Not a number of seconds: {name} {text}")
-        return value or DEFAULT_TIMEOUT
+        return value
 
-    return parse_timeout
+    return parse_limit
+
+
+def timeout(name: str) -> Callable[[str], float]:
+    """A parser of ``-o``: a limit, but 0 means the default."""
+    return lambda text: limit(name)(text) or DEFAULT_TIMEOUT
 
 
 def interval(name: str) -> Callable[[str], float]:

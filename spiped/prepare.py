@@ -24,18 +24,22 @@ def resolve_bind(text: str | None, log: Log) -> SocketAddress | None:
     return None if text is None else resolve_one(text, log, port_optional=True)
 
 
+def first_key(crypto: Backend, path: str, log: Log) -> bytearray:
+    """The key, read for the first time.  Raises OperatorError."""
+    K, empty = read_key(crypto, path)
+    if empty:
+        log.warn(f"Warning: the key file is empty: {path}")
+    return K
+
+
 def make_pipe(
     options: PipeOptions,
     role: Role,
-    crypto: Backend,
+    K: bytearray,
     targets: list[SocketAddress],
     bind: SocketAddress | None,
-    log: Log,
 ) -> Pipe:
-    """Read the key and put everything together.  Raises OperatorError."""
-    K, empty = read_key(crypto, options.key_file)
-    if empty:
-        log.warn(f"Warning: the key file is empty: {options.key_file}")
+    """Put everything together."""
     return Pipe(
         role=role,
         K=K,

@@ -9,10 +9,18 @@ import sys
 from collections.abc import Callable
 
 from spiped.crypto import Backend
+from spiped.errors import OperatorError
 from spiped.light import NoReturn, suppress
 
 # The signals that the supervisor handles, and that its children therefore may not inherit.
-HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
+HANDLED = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGCHLD,
+)
 
 
 def fork(child: Callable[[], None]) -> int:
@@ -21,7 +29,7 @@ def fork(child: Callable[[], None]) -> int:
     The child begins with the handled signals blocked and at their defaults; it calls
     `unblock_signals` when it has installed what handlers it wants.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+    block_signals()
     try:
         pid = os.fork()
         if pid == 0:
@@ -29,6 +37,11 @@ def fork(child: Callable[[], None]) -> int:
     finally:
         unblock_signals()
     return pid
+
+
+def block_signals() -> None:
+    """Let the handled signals wait; they do so also while another program takes our place."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
 
 
 def unblock_signals() -> None:
@@ -70,6 +83,13 @@ def forbid_core_dumps(crypto: Backend) -> None:
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     crypto.forbid_dumps()
+
+
+def require_descriptors(count: int) -> None:
+    """Raise OperatorError if the system lets us have fewer."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY and limit < count:
+        raise OperatorError(f"Too few file descriptors: {count} are needed, `ulimit -n` is {limit}")
 
 
 def keep_streams_open() -> None:

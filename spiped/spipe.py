@@ -25,7 +25,7 @@ from spiped.net.plane import choose_plane
 from spiped.net.reactor import READ, Reactor
 from spiped.observe.log import Log, program_name
 from spiped.observe.slot import Slot
-from spiped.prepare import make_pipe, resolve_bind
+from spiped.prepare import first_key, make_pipe, resolve_bind
 from spiped.process import forbid_core_dumps, keep_streams_open, name_process
 from spiped.proto.role import Role
 
@@ -117,7 +117,8 @@ class Session:
             log.warn(warning)
         targets = resolve(wanted.target)
         bind = resolve_bind(wanted.bind, log)
-        pipe = make_pipe(wanted, Role.C, crypto, targets, bind, log)
+        K = first_key(crypto, wanted.key_file, log)
+        pipe = make_pipe(wanted, Role.C, K, targets, bind)
         forbid_core_dumps(crypto)
         plain, outer = socket.socketpair()
         wakeup, waker = socket.socketpair()

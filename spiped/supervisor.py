@@ -9,27 +9,35 @@ old one as soon as the new one is ready.
 from __future__ import annotations
 
 import gc
-import json
 import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from spiped import worker
 from spiped.errors import OperatorError, describe
-from spiped.light import Any, NamedTuple, suppress
+from spiped.handover import HandedWorker, Handover, pass_on, rehearse
+from spiped.light import NamedTuple
 from spiped.net.address import SocketAddress, encode_addresses, is_literal
 from spiped.net.pipe import Pipe
 from spiped.net.reactor import READ, Reactor, Timer
 from spiped.observe.counters import Counters
-from spiped.process import HANDLED, fork
-from spiped.resolver import Lookup
+from spiped.observe.slot import Field
+from spiped.process import HANDLED, block_signals, fork, unblock_signals
+from spiped.resolver import look_up
 from spiped.worker import Setup
+from spiped.worker_process import (
+    ASK_INTERVAL,
+    UNANSWERED_MAX,
+    WorkerProcess,
+    describe_status,
+)
 
 STABLE = 1.0  # seconds; a worker that dies younger than this is not replaced at once
 BACKOFF_MIN, BACKOFF_MAX = 0.1, 10.0  # seconds until it is
 KILL_AFTER = 2.0  # seconds that workers have to stop when they are told to
+UPGRADE_RETRY = 0.05  # seconds to wait for what is under way
 
 
 class Pool(NamedTuple):
@@ -40,54 +48,54 @@ class Pool(NamedTuple):
     resolve_interval: float  # seconds; infinite: never
     read_key: Callable[[], bytearray] | None  # None: cannot be read again
     close_listener: Callable[[], None]
-
-
-class WorkerProcess:
-    """A worker, seen from the supervisor."""
-
-    def __init__(
-        self, pid: int, slot: int, generation: int, pipe: Pipe, channel: socket.socket
-    ) -> None:
-        self.pid = pid
-        self.slot = slot
-        self.generation = generation
-        self.pipe = pipe  # what it was forked with
-        self.channel = channel
-        self.born = time.monotonic()
-        self.ready = False
-        self.leaving = False  # has been told to drain or to stop
-
-    def tell(self, command: dict[str, Any]) -> None:
-        """Send a command; a worker that is gone does not miss it."""
-        with suppress(OSError):
-            self.channel.sendall(json.dumps(command).encode() + b"\n")
+    shutdown_timeout: float  # seconds that connections have to end; infinite: any
+    command: list[str]  # what an upgrade executes
+    hand_over: Callable[[Pipe, list[HandedWorker], Counters], Handover]
 
 
 class Supervisor:
     """Forks, watches and replaces workers until it is told to stop."""
 
-    def __init__(self, pool: Pool, slots: int, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        on_ready: Callable[[], None] | None,
+        adopted: Sequence[HandedWorker] = (),
+    ) -> None:
+        """``adopted``: workers of the program before us.
+
+        That one has been ready already, so that there is no ``on_ready`` then.
+        """
         self._pool = pool
         self._setup = pool.setup
         self._log = pool.setup.log
         self._counters: Counters = pool.setup.counters
-        self._free_slots = list(range(slots - 1, 0, -1))  # slot 0 keeps what the dead have counted
-        self._on_ready: Callable[[], None] | None = on_ready
+        self._on_ready = on_ready
         self._reactor = Reactor()
         self._workers: dict[int, WorkerProcess] = {}
+        self._is_successor = on_ready is None
         self._generation = 0  # the one that is to stay
         self._generations = 1  # how many there have been
         self._reloading = False  # the target is being looked up for it
         self._reload_again = False
+        self._rehearsing = False  # for an upgrade
+        self._rehearse_again = False
         self._listening = True
         self._backoff = BACKOFF_MIN
+        self._refill: Timer | None = None  # workers are missing, and not due yet
         self._refresh: Timer | None = None
+        self._asked_at = time.monotonic()
         self._failure: str | None = None
         self._ended_by: int | None = None
         wakeup, signalled = socket.socketpair()
         for end in (wakeup, signalled):
             end.setblocking(False)
         self._signals = (wakeup, signalled)
+        for handed in adopted:
+            self._adopt(handed)
+        taken = {worker.slot for worker in self._workers.values()}
+        # slot 0 keeps what the dead have counted
+        self._free_slots = [n for n in range(self._counters.slots - 1, 0, -1) if n not in taken]
 
     def run(self) -> int | None:
         """Supervise until the end; returns the signal that the caller should die of, if any.
@@ -98,11 +106,16 @@ class Supervisor:
         signal.set_wakeup_fd(signalled.fileno(), warn_on_full_buffer=False)
         for number in HANDLED:
             signal.signal(number, lambda number, frame: None)  # the wakeup descriptor queues it
+        unblock_signals()  # which have waited if we are an upgrade
         self._reactor.watch(wakeup, READ, self._on_signals)
         gc.collect()
         gc.freeze()  # what is there now stays: workers need not look at it, nor copy its pages
-        self._fill()
         self._schedule_refresh()
+        if self._is_successor:  # after the signals that have waited
+            self._reactor.call_later(0, self._replace_adopted)
+        else:
+            self._fill()
+        self._reactor.call_later(ASK_INTERVAL, self._ask_all)
         self._reactor.run()
         if self._failure is not None:
             raise OperatorError(self._failure)
@@ -111,34 +124,41 @@ class Supervisor:
     # Workers
 
     def _spawn(self) -> None:
-        """Fork a worker; if the system does not let us, try again later."""
-        try:
-            ours, theirs = socket.socketpair()
-        except OSError as error:
-            self._retry_spawn(error)
-            return
+        """Fork a worker.  Raises OSError."""
+        ours, theirs = socket.socketpair()
         slot = self._free_slots.pop()
         try:
             pid = fork(lambda: self._become_worker(slot, ours, theirs))
-        except OSError as error:
+        except OSError:
             ours.close()
             self._free_slots.append(slot)
-            self._retry_spawn(error)
-            return
+            raise
         finally:
             theirs.close()
         ours.setblocking(False)
         process = WorkerProcess(pid, slot, self._generation, self._setup.pipe, ours)
-        self._workers[pid] = process
-        self._reactor.watch(ours, READ, lambda events: self._on_report(process))
+        self._take_on(process)
 
-    def _retry_spawn(self, error: OSError) -> None:
-        message = f"Cannot start a worker: {describe(error)}"
-        if self._on_ready is not None:  # nor could we ever be ready: whoever waits should know
-            self._reactor.call_later(0, lambda: self._fail(message))
-            return
-        self._log.warn(message)
-        self._reactor.call_later(BACKOFF_MAX, self._fill)
+    def _take_on(self, process: WorkerProcess) -> None:
+        self._workers[process.pid] = process
+        self._reactor.watch(process.channel, READ, lambda events: self._on_report(process))
+
+    def _adopt(self, handed: HandedWorker) -> None:
+        """Supervise a worker that the program before us has forked."""
+        channel = socket.socket(fileno=handed.channel)
+        channel.setblocking(False)
+        generation = self._generation - handed.leaving
+        process = WorkerProcess(handed.pid, handed.slot, generation, self._setup.pipe, channel)
+        process.ready = True
+        process.leaving = handed.leaving
+        self._take_on(process)
+
+    def _replace_adopted(self) -> None:
+        """Have workers of our own in place of adopted ones: by a reload."""
+        self._reap()  # who has died while the program was being replaced
+        if self._listening:
+            self._reload()
+            self._fill_later(BACKOFF_MIN)  # if that has failed, and some are missing
 
     def _fail(self, message: str) -> None:
         """End, because the daemon cannot start."""
@@ -161,6 +181,9 @@ class Supervisor:
             data = b""
         if not data:  # the worker is gone: SIGCHLD says how
             self._reactor.unwatch(process.channel)
+            return
+        process.unanswered = 0
+        if process.ready:
             return
         process.ready = True
         present = [w for w in self._workers.values() if w.generation == self._generation]
@@ -194,36 +217,72 @@ class Supervisor:
     def _bury(self, process: WorkerProcess, status: int) -> None:
         self._reactor.unwatch(process.channel)
         process.channel.close()
-        self._counters.fold(process.slot)
-        self._free_slots.append(process.slot)
+        if process.slot is not None:
+            self._counters.fold(process.slot)
+            self._free_slots.append(process.slot)
         if process.leaving or not self._listening:
             return
-        how = _describe_status(status)
+        how = describe_status(status)
         if self._on_ready is not None:
             self._fail(f"A worker could not start ({how})")
         elif not process.ready and self._has_older(process):
-            self._log.warn(f"Reload failed: a new worker could not start ({how})")
+            self._log.warn(f"A new worker could not start ({how}): the old ones stay")
             self._abandon_generation()
         else:
             self._log.warn(f"Worker {process.pid} died ({how}); starting another")
             self._respawn(process)
 
     def _respawn(self, process: WorkerProcess) -> None:
+        """Have another in its place: at once, or in a while if this one has not lived long."""
         if process.ready and time.monotonic() - process.born >= STABLE:
             self._backoff = BACKOFF_MIN
-            delay = 0.0
-        else:
-            delay = self._backoff
+            self._fill_later(0)
+        elif self._refill is None:
+            self._fill_later(self._backoff)
             self._backoff = min(2 * self._backoff, BACKOFF_MAX)
-        self._reactor.call_later(delay, self._fill)
+
+    def _fill_later(self, delay: float) -> None:
+        if self._refill is not None:
+            self._refill.cancel()
+        self._refill = self._reactor.call_later(delay, self._fill)
 
     def _fill(self) -> None:
-        """Bring the present generation to its full number."""
+        """Bring the present generation to its full number; if the system refuses, later."""
+        if self._refill is not None:
+            self._refill.cancel()
+            self._refill = None
         if not self._listening:
             return
         present = sum(w.generation == self._generation for w in self._workers.values())
-        for _ in range(self._setup.workers - present):
-            self._spawn()
+        try:
+            for _ in range(self._setup.workers - present):
+                self._spawn()
+        except OSError as error:
+            message = f"Cannot start a worker: {describe(error)}"
+            if self._on_ready is not None:  # whoever waits for us to be ready should know
+                self._reactor.call_later(0, lambda: self._fail(message))
+            else:
+                self._log.warn(message)
+                self._fill_later(BACKOFF_MAX)
+
+    # Watchdog
+
+    def _ask_all(self) -> None:
+        """Ask all workers for a sign of life, and end those that have given none for long.
+
+        If we come late ourselves, the machine is busy, or has slept: that counts for nobody.
+        """
+        now = time.monotonic()
+        late = now - self._asked_at >= 2 * ASK_INTERVAL
+        self._asked_at = now
+        for process in self._workers.values():
+            if late:
+                process.unanswered = 0
+            elif process.unanswered == UNANSWERED_MAX:
+                self._log.warn(f"Worker {process.pid} does not answer: killing it")
+                os.kill(process.pid, signal.SIGKILL)
+            process.ask()
+        self._reactor.call_later(ASK_INTERVAL, self._ask_all)
 
     # Reload
 
@@ -240,7 +299,7 @@ class Supervisor:
         if self._reloading:
             self._reload_again = True
             return
-        if not self._has_room():
+        if not self._has_room("Reload"):
             return
         self._log.reopen()
         try:
@@ -255,7 +314,7 @@ class Supervisor:
 
     def _start_generation(self, K: bytes | bytearray, targets: list[SocketAddress]) -> None:
         self._reloading = False
-        if self._has_room():  # the lookup took its time
+        if self._has_room("Reload"):  # the lookup took its time
             self._setup = self._setup._replace(pipe=self._setup.pipe._replace(K=K, targets=targets))
             self._generation = self._generations
             self._generations += 1
@@ -264,11 +323,11 @@ class Supervisor:
             self._reload_again = False
             self._reload()
 
-    def _has_room(self) -> bool:
+    def _has_room(self, purpose: str) -> bool:
         """There are slots for one more generation."""
         if len(self._free_slots) >= self._setup.workers:
             return True
-        self._log.warn("Reload refused: too many workers of earlier reloads are still draining")
+        self._log.warn(f"{purpose} refused: too many workers of earlier reloads are still draining")
         return False
 
     def _abandon_generation(self) -> None:
@@ -280,6 +339,70 @@ class Supervisor:
         last = max((w for w in older if not w.leaving), key=lambda w: w.generation)
         self._generation = last.generation
         self._setup = self._setup._replace(pipe=last.pipe)
+        self._fill()  # some of them may have died meanwhile
+
+    # Upgrade
+
+    def _upgrade(self) -> None:
+        """Have a new image of the program rehearse and then take our place; or stay as we are."""
+        if self._rehearsing:
+            self._rehearse_again = True
+            return
+        if not self._has_room("Upgrade"):
+            return
+        try:
+            rehearse(self._reactor, self._pool.command, self._handover(), self._on_rehearsed)
+        except OSError as error:
+            self._on_rehearsed([describe(error)])
+        else:
+            self._rehearsing = True
+
+    def _on_rehearsed(self, complaints: list[str]) -> None:
+        self._rehearsing = False
+        if self._rehearse_again:  # the program may have changed since
+            self._rehearse_again = False
+            self._upgrade()
+        elif not complaints:
+            self._pass_on()
+        else:
+            for line in complaints:
+                self._log.warn(line.removeprefix(f"{self._log.name}: "))
+            self._log.warn("Upgrade failed: nothing has changed")
+
+    def _pass_on(self) -> None:
+        """Become the new image, once no generation is on its way and no signal is left to handle.
+
+        Signals that come from now on wait for it.
+        """
+        if not self._listening:
+            return
+        block_signals()
+        try:
+            if self._has_unfinished_business():
+                self._reactor.call_later(UPGRADE_RETRY, self._pass_on)
+            else:
+                pass_on(self._pool.command, self._handover(), self._setup.pipe.K)
+        except OSError as error:
+            self._on_rehearsed([f"Cannot execute {self._pool.command[0]}: {describe(error)}"])
+        finally:
+            unblock_signals()
+
+    def _has_unfinished_business(self) -> bool:
+        try:
+            self._signals[0].recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return self._reloading or any(
+                not (w.leaving or (w.ready and w.generation == self._generation))
+                for w in self._workers.values()
+            )
+        return True
+
+    def _handover(self) -> Handover:
+        workers = [
+            HandedWorker(w.pid, w.slot, w.leaving, w.channel.fileno())
+            for w in self._workers.values()
+        ]
+        return self._pool.hand_over(self._setup.pipe, workers, self._counters)
 
     # Names
 
@@ -305,7 +428,7 @@ class Supervisor:
                 self._schedule_refresh()
 
         try:
-            Lookup(self._reactor, self._pool.target, done)
+            look_up(self._reactor, self._pool.target, done)
         except OSError as error:
             done([], (f"Cannot look up the target: {describe(error)}",))
 
@@ -325,6 +448,8 @@ class Supervisor:
                 self._reload()
             elif number == signal.SIGUSR1:
                 self._log.warn(self._counters.summary())
+            elif number == signal.SIGUSR2 and self._listening:
+                self._upgrade()
             elif number == signal.SIGTERM:
                 self._stop_or_hurry()
             elif number == signal.SIGINT:
@@ -337,9 +462,16 @@ class Supervisor:
             self._close_listener()
             for process in self._workers.values():
                 self._dismiss(process, "drain")
+            self._reactor.call_later(self._pool.shutdown_timeout, self._hurry)
             self._reap()
         else:
             self._end(None)
+
+    def _hurry(self) -> None:
+        """Connections have had the time that they were given."""
+        left = self._counters.total(Field.ACTIVE)
+        self._log.warn(f"Shutdown timeout: connections are reset ({left})")
+        self._end(None)
 
     def _end(self, kill: int | None) -> None:
         """End all workers now; what they carry is reset."""
@@ -359,9 +491,3 @@ class Supervisor:
         if self._listening:
             self._listening = False
             self._pool.close_listener()
-
-
-def _describe_status(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        return f"signal {os.WTERMSIG(status)}"
-    return f"exit status {os.WEXITSTATUS(status)}"

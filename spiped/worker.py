@@ -42,7 +42,7 @@ class Setup(NamedTuple):
 
 def run(setup: Setup, commands: socket.socket) -> None:
     """The life of a worker, from the fork to its end."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # meant for the supervisor
     worker = Worker(setup, commands)
     signal.signal(signal.SIGTERM, lambda number, frame: None)  # the wakeup descriptor queues it
@@ -87,8 +87,7 @@ class Worker:
         """Tell the supervisor that we are there, and work until drained or stopped."""
         if self._setup.detach:
             detach_streams()
-        with suppress(OSError):  # the supervisor is gone, as reading will tell
-            self._commands.send(b"ready\n")
+        self._report(b"ready\n")
         self._reactor.run()
 
     def drain(self) -> None:
@@ -141,8 +140,19 @@ class Worker:
         for line in lines:
             self._obey(json.loads(line))
 
+    def _report(self, line: bytes) -> None:
+        with suppress(OSError):  # the supervisor is gone, as reading will tell
+            self._commands.send(line)
+
     def _obey(self, command: dict[str, object]) -> None:
+        """Do as the supervisor says.
+
+        After an upgrade it may be of another version: what "answer", "drain" and "stop" mean, and
+        that anything at all is an answer, has to stay for ever.
+        """
         match command:
+            case {"do": "answer"}:  # a question of the watchdog
+                self._report(b"here\n")
             case {"do": "drain"}:
                 self.drain()
             case {"do": "stop"}:
@@ -150,4 +160,4 @@ class Worker:
             case {"do": "targets", "addresses": list(addresses)}:
                 self._plane.retarget(decode_addresses(addresses))
             case _:
-                raise AssertionError(f"unknown command: {command}")
+                self._log.warn(f"Unknown command from the supervisor: {command}")

@@ -29,7 +29,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,22 @@ def family_of(pid: int) -> set[int]:
         process = psutil.Process(pid)
         return {pid, *(child.pid for child in process.children(recursive=True))}
     return set()
+
+
+@contextmanager
+def asleep(pids: set[int]) -> Iterator[None]:
+    """These processes do nothing meanwhile."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        for pid in pids:
+            wait_until(
+                lambda pid=pid: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "it sleeps"
+            )
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 # Sockets
@@ -515,8 +531,7 @@ class Stage:
         return subprocess.run(
             words,
             env={**os.environ, **self.env},
-            cwd=self.directory,
-            **{"capture_output": True, "timeout": PATIENCE} | options,
+            **{"cwd": self.directory, "capture_output": True, "timeout": PATIENCE} | options,
         )
 
     def meanwhile(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:

@@ -18,11 +18,12 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # From the bottom to the top.  A module imports from lower layers, and from its own package.
 LAYERS = [
-    {"", "constants", "errors", "light"},
+    {"", "constants", "errors", "light", "memory"},
     {"config", "crypto", "observe", "options"},
     {"key", "process", "proto"},
     {"net"},
-    {"daemon", "prepare", "resolver", "worker"},
+    {"errand"},
+    {"daemon", "handover", "prepare", "resolver", "worker", "worker_process"},
     {"supervisor"},
     {"launch"},
     {"cli"},

@@ -42,16 +42,19 @@ LINGER_GRACEFUL = bytes(8)  # close() sends the rest and a FIN
 class Listener:
     """A listening socket, and the file of it if it is a UNIX one."""
 
-    def __init__(self, sock: socket.socket, path: str | None) -> None:
+    def __init__(
+        self, sock: socket.socket, path: str | None, made: os.stat_result | None = None
+    ) -> None:
+        """``made``: what the file was when it was made, if that is not now."""
         self.sock = sock
+        self.made = os.lstat(path) if path is not None and made is None else made
         self._path = path
-        self._made = None if path is None else os.lstat(path)
 
     def close(self) -> None:
         """Close the socket and remove its file, if it is still there, still ours, and we may."""
         self.sock.close()
-        if self._path is not None and self._made is not None:
-            remove_if_same(self._path, self._made)
+        if self._path is not None and self.made is not None:
+            remove_if_same(self._path, self.made)
         self._path = None
 
 

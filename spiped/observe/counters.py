@@ -10,17 +10,23 @@ import mmap
 import os
 
 from spiped.light import suppress
+from spiped.memory import anonymous_file
 from spiped.observe.slot import SLOT_BYTES, Field, Slot
 
 
 class Counters:
     """The shared page: made by the supervisor, inherited by the workers."""
 
-    def __init__(self, slots: int) -> None:
-        self._file = _anonymous_file()
-        os.ftruncate(self._file, slots * SLOT_BYTES)
-        self._map = mmap.mmap(self._file, slots * SLOT_BYTES)
+    def __init__(self, slots: int, file: int | None = None) -> None:
+        """Have at least that many slots; in ``file``, if a program before us has counted there."""
+        self._file = anonymous_file("spiped-counters") if file is None else file
+        self.slots = max(slots, os.fstat(self._file).st_size // SLOT_BYTES)
+        os.ftruncate(self._file, self.slots * SLOT_BYTES)
+        self._map = mmap.mmap(self._file, self.slots * SLOT_BYTES)
         self.view = memoryview(self._map).cast("Q")
+
+    def fileno(self) -> int:
+        return self._file
 
     def slot(self, index: int) -> Slot:
         width = SLOT_BYTES // 8
@@ -72,12 +78,3 @@ class Counters:
         with suppress(BufferError):  # slots that are still referred to keep the memory
             self._map.close()
         os.close(self._file)
-
-
-def _anonymous_file() -> int:
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("spiped-counters", os.MFD_CLOEXEC)
-    import tempfile  # slow to import, and rarely needed
-
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())

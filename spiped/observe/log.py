@@ -27,9 +27,13 @@ class StderrSink:
 class FileSink:
     """A file, appended to; every line is one write, so that processes do not mix theirs."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, fd: int | None = None) -> None:
+        """Open the file, unless it is open already.  Raises OSError."""
         self._path = path
-        self._fd = _open(path)
+        self._fd = _open(path) if fd is None else fd
+
+    def fileno(self) -> int:
+        return self._fd
 
     def reopen(self) -> None:
         """Go on with the file that has the name now, if there can be one: logs are rotated."""

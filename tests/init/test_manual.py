@@ -100,5 +100,5 @@ def test_the_environment_is_described(name: str, variable: str) -> None:
 
 
 def test_the_signals_are_described() -> None:
-    for number in ("SIGTERM", "SIGINT", "SIGHUP"):
+    for number in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2"):
         assert f".It Dv {number}" in section("spiped", "SIGNALS")

@@ -101,7 +101,7 @@ def wrapper(stage: Stage, *words: str) -> str:
 
 
 def use(stage: Stage, program: str) -> None:
-    """Have a daemon do what it does: connections to a name, a reload, a drain."""
+    """Have a daemon do what it does: connections to a name, a reload, an upgrade, a drain."""
     port = stage.echo().address.rpartition(":")[2]
     options = ["--workers", "2", "--verbose", "-r", "0.2"]
     server = stage.spiped("-d", f"localhost:{port}", *options, program=program)
@@ -112,10 +112,11 @@ def use(stage: Stage, program: str) -> None:
             return peer.send(b"hello").finish().read_to_end() == b"hello"
 
     assert is_answered()
-    old = set(server.workers)
-    server.signal(signal.SIGHUP)
-    wait_until(lambda: all(map(is_gone, old)), "the old workers have left")
-    assert is_answered()
+    for number in (signal.SIGHUP, signal.SIGUSR2):
+        old = set(server.workers)
+        server.signal(number)
+        wait_until(lambda old=old: all(map(is_gone, old)), "the old workers have left")
+        assert is_answered()
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
 

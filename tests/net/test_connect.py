@@ -160,16 +160,12 @@ def test_a_full_unix_backlog_is_tried_again_until_the_time_is_up(rig: Rig) -> No
     assert not target.contacted
 
 
-def want(rig: Rig, role: Role, target: SocketAddress, **options: Any) -> tuple[Peer, Outcome]:
-    """Have a client of an end in this role want to be connected to a target."""
-    theirs, accepted = tcp_pair()
-    peer = rig.peer(theirs)
-    outcome = rig.carry(role, accepted, target, **options)
+def want(rig: Rig, role: Role, peer: Peer) -> None:
+    """On behalf of a client of an end in this role, give reason to connect to the target."""
     if role is Role.S:
         voice = Voice(rig, Role.S, peer)
         voice.wait_for_nonce()
         peer.write(voice.hello())
-    return peer, outcome
 
 
 in_both_roles = pytest.mark.parametrize("role", list(Role), ids=lambda role: role.name)
@@ -179,13 +175,16 @@ in_both_roles = pytest.mark.parametrize("role", list(Role), ids=lambda role: rol
 def test_a_shortage_of_descriptors_is_waited_out(rig: Rig, role: Role) -> None:
     other = rig.half()
     target = rig.network.target()
+    theirs, accepted = tcp_pair()
+    peer = rig.peer(theirs)
     with no_more_descriptors():
-        _, outcome = want(rig, role, target.address)
+        outcome = rig.carry(role, accepted, target.address)
+        want(rig, role, peer)
         rig.rest()
         assert not outcome.ending
         other.write(b"others go on")
         rig.until(lambda: other.plain.received == b"others go on")
-    reaches(rig, target)
+    rig.accept(target)
 
 
 @in_both_roles
@@ -194,8 +193,11 @@ def test_a_shortage_of_descriptors_that_lasts_ends_that_connection_alone(
 ) -> None:
     other = rig.half()
     target = rig.network.target()
+    theirs, accepted = tcp_pair()
+    peer = rig.peer(theirs)
     with no_more_descriptors():
-        peer, outcome = want(rig, role, target.address, timeout=0.2)
+        outcome = rig.carry(role, accepted, target.address, timeout=0.2)
+        want(rig, role, peer)
         rig.until(lambda: outcome.ending)
         reason = os.strerror(errno.EMFILE)
         assert outcome.ending == (Cause.CONNECT, f"{target.address}: {reason}", 0, 0)

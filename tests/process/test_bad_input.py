@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.daemons import Stage, is_listening, ours, wait_until, without
+from tests.daemons import Stage, is_listening, needs, ours, wait_until, without
 
 in_either_way = pytest.mark.parametrize("way", [["-F"], []], ids=["foreground", "background"])
 
@@ -50,6 +50,7 @@ BAD_KEYS = {
     "absent": "Cannot open file: absent: No such file or directory",
     "/": "Error reading file: /: Is a directory",
     "": "Cannot open file: : No such file or directory",
+    "/dev/zero": "Error reading file: /dev/zero: larger than 64 MiB",
 }
 
 
@@ -243,6 +244,14 @@ def test_a_log_file_that_cannot_be_written(stage: Stage, way: list[str]) -> None
 
 
 # The environment
+
+
+@in_either_way
+def test_fewer_descriptors_than_are_needed(stage: Stage, way: list[str]) -> None:
+    beginning = [needs("prlimit"), "--nofile=12", "--"]
+    assert refusal(stage, *way, "--workers", "1", beginning=beginning) == [
+        "Too few file descriptors: 22 are needed, `ulimit -n` is 12"
+    ]
 
 
 def test_a_back_end_that_there_is_not(stage: Stage) -> None:

@@ -170,7 +170,8 @@ def test_what_contradicts_itself_is_refused(words: str, pair: str) -> None:
 
 
 def test_a_timeout_must_be_a_number() -> None:
-    assert lines_of_usage(*COMPLETE, "-o", "nan") == ("Not a number of seconds: -o nan",)
+    for name in ("-o", "--shutdown-timeout"):
+        assert lines_of_usage(*COMPLETE, name, "nan") == (f"Not a number of seconds: {name} nan",)
 
 
 @pytest.mark.parametrize("interval", ["60", "0", "0x3c", "6e1"])
@@ -227,6 +228,8 @@ SECONDS = {
     "Infinity": math.inf,
 }
 
+IN_SECONDS = ("-o", "-r", "--shutdown-timeout")
+
 INVALID_INTEGERS = ["", " ", "abc", "5x", "5 ", "5.5", "08", "0x", "0xg", "1e3", "+-5", "1_0", "٣"]
 INTEGERS_OUT_OF_RANGE = ["18446744073709551616", "99999999999999999999999", "-1", "-5", "-0x10"]
 INVALID_SECONDS = ["", " ", "abc", "5s", "5 ", "1e", "1_0", "0x", "--5", "5,5", "٣"]
@@ -242,12 +245,13 @@ def test_integers_are_read_as_c_reads_them(text: str) -> None:
 def test_seconds_are_read_as_c_reads_them(text: str) -> None:
     assert parsed("-o", text).pipe.timeout == SECONDS[text]
     assert parsed("-r", text).resolve_interval == SECONDS[text]
+    assert parsed("--shutdown-timeout", text).shutdown_timeout == SECONDS[text]
 
 
 @pytest.mark.parametrize(
     ("name", "text"),
     [("-n", text) for text in INVALID_INTEGERS]
-    + [(name, text) for name in ("-o", "-r") for text in INVALID_SECONDS],
+    + [(name, text) for name in IN_SECONDS for text in INVALID_SECONDS],
 )
 def test_what_is_no_number_is_called_invalid(name: str, text: str) -> None:
     with pytest.raises(OperatorError) as caught:
@@ -259,7 +263,7 @@ def test_what_is_no_number_is_called_invalid(name: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [("-n", text) for text in INTEGERS_OUT_OF_RANGE]
-    + [(name, text) for name in ("-o", "-r") for text in SECONDS_OUT_OF_RANGE],
+    + [(name, text) for name in IN_SECONDS for text in SECONDS_OUT_OF_RANGE],
 )
 def test_what_is_too_large_or_negative_is_called_out_of_range(name: str, text: str) -> None:
     with pytest.raises(OperatorError) as caught:
@@ -274,6 +278,8 @@ def test_zero_stands_for_the_default_and_nan_for_never() -> None:
     assert parsed("-r", "0").resolve_interval == 60
     assert parsed("-r", "nan").resolve_interval == math.inf
     assert parsed("-n", "0").connections == 0  # no limit
+    assert parsed("--shutdown-timeout", "0").shutdown_timeout == 0
+    assert parsed().shutdown_timeout == math.inf
 
 
 # What the processes say

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-import psutil
 import pytest
 
+from spiped.supervisor import BACKOFF_MIN
 from tests.daemons import (
     Daemon,
+    Echo,
     Peer,
     Stage,
+    asleep,
     echoes,
     is_echoed,
     is_gone,
@@ -22,6 +26,7 @@ from tests.daemons import (
     needs,
     wait_until,
 )
+from tests.process.programs import write_program
 
 
 def start(stage: Stage, *options: str, **how: object) -> Daemon:
@@ -29,22 +34,6 @@ def start(stage: Stage, *options: str, **how: object) -> Daemon:
     echo = stage.echo()
     server = stage.spiped("-d", echo.address, "-n", "0")
     return stage.spiped("-e", server.source, *options, **how)
-
-
-@contextmanager
-def asleep(pids: set[int]) -> Iterator[None]:
-    """These processes do nothing meanwhile."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        for pid in pids:
-            wait_until(
-                lambda pid=pid: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "it sleeps"
-            )
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 def connect_to_worker(daemon: Daemon, worker: int) -> Peer:
@@ -125,6 +114,97 @@ def test_the_death_of_a_worker_is_reported(stage: Stage) -> None:
     daemon.wait_to_say(f"spiped: Worker {victim} died (signal 9); starting another\n")
 
 
+@pytest.mark.parametrize("number", ["SEGV", "ABRT", "BUS", "TERM", "QUIT", "ALRM", "PIPE", "USR2"])
+def test_no_signal_to_one_worker_concerns_another(stage: Stage, number: str) -> None:
+    daemon = start(stage, "--workers", "2", "-n", "0", background=True)
+    victim, other = daemon.workers
+    kept = connect_to_worker(daemon, other)
+    ignored = number in ("PIPE", "USR2")  # the second is meant for the supervisor
+    os.kill(victim, getattr(signal, f"SIG{number}"))
+    if not ignored:
+        wait_until(lambda: is_gone(victim), "the worker is gone")
+    wait_until(lambda: len(daemon.workers) == 2, "there are two workers")
+    assert other in daemon.workers
+    assert (victim in daemon.workers) == ignored
+    assert all(echoes(connect_to_worker(daemon, worker)) for worker in daemon.workers)
+    assert echoes(kept)
+
+
+class Flood(Echo):
+    """A target that sends what it gets again and again."""
+
+    def converse(self, peer: Peer) -> None:
+        with peer, suppress(OSError):
+            data = peer.sock.recv(100) * 1000
+            while True:
+                peer.send(data)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_worker_without_memory_harms_none_of_the_others_connections(stage: Stage) -> None:
+    server = stage.spiped("-d", stage.on_stage(Flood(stage.address())).address)
+    options = ("--workers", "2", "-n", "0")
+    daemon = stage.spiped("-e", server.source, *options, source=stage.address("unix"))
+    poor, other = daemon.workers
+    kept = connect_to_worker(daemon, other)
+    process = psutil.Process(poor)
+    process.rlimit(psutil.RLIMIT_AS, (process.memory_info().vms,) * 2)
+    with asleep({other}):  # what nobody reads, the one without memory has to keep
+        clients = [daemon.connect().send(b"x") for _ in range(50)]
+        wait_until(lambda: is_gone(poor) or "annot allocate memory" in daemon.said, "it shows")
+    assert kept.receive(1_000_000)
+    with daemon.connect() as client:
+        assert client.send(b"y").receive(100_000) == b"y" * 100_000
+    for client in clients:
+        client.close()
+
+
+DYING = """
+import os
+from spiped.worker import Worker
+run = Worker.run
+def run_if_allowed(self):
+    if os.path.exists("deadly"):
+        if "ready" in open("deadly").read():
+            self._report(b"ready\\n")
+        os._exit(7)
+    run(self)
+Worker.run = run_if_allowed
+"""
+
+
+def test_a_daemon_whose_workers_cannot_start_ends_with_a_message(stage: Stage) -> None:
+    program = write_program(stage.directory / "spiped", harm=DYING)
+    stage.write("deadly", b"")
+    for way in (["-F"], []):
+        source, pid_file = stage.address(), stage.directory / "pid"
+        words = ["-d", "-s", source, "-t", "[127.0.0.1]:1", "-k", stage.key, "-p", str(pid_file)]
+        result = stage.run(program, *words, *way)
+        assert result.returncode == 1
+        assert result.stderr == b"spiped: A worker could not start (exit status 7)\n"
+        assert not is_listening(source)
+        assert not pid_file.exists()
+
+
+@pytest.mark.parametrize("how", [b"", b"ready"], ids=["at once", "when ready"])
+def test_workers_that_die_again_and_again_are_replaced_ever_more_slowly(
+    stage: Stage, how: bytes
+) -> None:
+    program = write_program(stage.directory / "spiped", harm=DYING)
+    daemon = start(stage, "--workers", "2", program=program)
+    wait_until(lambda: len(daemon.workers) == 2, "all workers are there")
+    stage.write("deadly", how)
+    began = time.monotonic()
+    for worker in daemon.workers:
+        os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: daemon.said.count("exit status 7") >= 8, "they have died a few times")
+    rounds = 3 + math.log2((time.monotonic() - began) / BACKOFF_MIN + 1)
+    assert daemon.said.count("starting another") <= 2 * rounds
+    (stage.directory / "deadly").unlink()
+    wait_until(lambda: len(daemon.workers) == 2, "there are workers again")
+    assert is_echoed(daemon.source)
+
+
 def test_connections_come_in_while_all_workers_die(stage: Stage) -> None:
     daemon = start(stage, "--workers", "2", background=True)
     for victim in daemon.workers:
@@ -170,20 +250,6 @@ def test_no_limit_means_no_limit(stage: Stage) -> None:
     daemon = start(stage, "-n", "0")
     clients = [daemon.connect() for _ in range(120)]  # the default would be 100
     assert all(echoes(client) for client in clients)
-
-
-def test_running_out_of_descriptors_harms_no_connection(stage: Stage) -> None:
-    beginning = [needs("prlimit"), "--nofile=32:32", "--"]
-    daemon = start(stage, "--workers", "1", "-n", "0", beginning=beginning)
-    first = daemon.connect()
-    assert echoes(first)
-    others = [daemon.connect() for _ in range(32)]
-    daemon.wait_to_say("Cannot accept connections: Too many open files")
-    assert echoes(first)
-    for client in others:
-        client.close()
-    wait_until(lambda: is_echoed(daemon.source), "others are served again")
-    assert echoes(first)
 
 
 def test_workers_finish_their_connections_when_the_supervisor_is_killed(stage: Stage) -> None:

@@ -1,0 +1,15 @@
+"""Memory that has a descriptor, by which other processes and programs can be given it."""
+
+from __future__ import annotations
+
+import os
+
+
+def anonymous_file(name: str) -> int:
+    """The descriptor of an empty file that nobody else can open; the name is for people."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(name, os.MFD_CLOEXEC)
+    import tempfile  # slow to import, and rarely needed
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

@@ -1,0 +1,107 @@
+"""How long connections may take to end when the daemon is to: as long as they want, or not."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.daemons import Daemon, Peer, Stage, echoes, is_gone, is_listening, wait_until
+
+LONG = "1000"  # seconds, that no test takes
+
+
+def start(stage: Stage, *options: str) -> Daemon:
+    """An encrypting daemon in the foreground, before a decrypting one and an echo."""
+    server = stage.spiped("-d", stage.echo().address)
+    return stage.spiped("-e", server.source, "--workers", "2", *options)
+
+
+@pytest.fixture
+def peers() -> Iterator[ExitStack]:
+    """Closes the connections that enter it."""
+    with ExitStack() as stack:
+        yield stack
+
+
+def connect(daemon: Daemon, peers: ExitStack) -> Peer:
+    peer = peers.enter_context(daemon.connect())
+    assert echoes(peer)
+    return peer
+
+
+def terminate(daemon: Daemon) -> None:
+    daemon.signal(signal.SIGTERM)
+    wait_until(lambda: not is_listening(daemon.source), "it listens no more")
+
+
+def reload(daemon: Daemon) -> list[int]:
+    """Reload, and wait until new workers are in charge; returns those that are draining."""
+    before = daemon.workers
+    daemon.signal(signal.SIGHUP)
+    wait_until(lambda: len(set(daemon.workers) - set(before)) == 2, "there are new workers")
+    wait_until(lambda: len(daemon.workers) < len(before) + 2, "idle workers have left")
+    return [pid for pid in before if not is_gone(pid)]
+
+
+@pytest.mark.parametrize("seconds", ["0", "0.3"])
+def test_what_is_left_after_the_shutdown_timeout_is_reset(
+    stage: Stage, peers: ExitStack, seconds: str
+) -> None:
+    daemon = start(stage, "--shutdown-timeout", seconds)
+    clients = [connect(daemon, peers) for _ in range(3)]
+    daemon.signal(signal.SIGTERM)
+    assert all(client.read_to_reset() == b"" for client in clients)
+    assert daemon.wait() == 0
+    assert "spiped: Shutdown timeout: connections are reset (3)\n" in daemon.said
+
+
+def test_until_then_connections_go_on_and_the_last_one_ends_the_daemon(
+    stage: Stage, peers: ExitStack
+) -> None:
+    daemon = start(stage, "--shutdown-timeout", LONG)
+    client = connect(daemon, peers)
+    terminate(daemon)
+    assert echoes(client, b"x" * 100_000)
+    assert client.finish().read_to_end() == b""
+    assert daemon.wait() == 0
+    assert "timeout" not in daemon.said
+
+
+def test_a_second_sigterm_does_not_wait_for_the_shutdown_timeout(
+    stage: Stage, peers: ExitStack
+) -> None:
+    daemon = start(stage, "--shutdown-timeout", LONG)
+    client = connect(daemon, peers)
+    terminate(daemon)
+    daemon.signal(signal.SIGTERM)
+    assert client.read_to_reset() == b""
+    assert daemon.wait() == 0
+
+
+def test_a_reload_gives_connections_all_the_time_they_want(stage: Stage, peers: ExitStack) -> None:
+    daemon = start(stage, "--shutdown-timeout", "0")
+    client = connect(daemon, peers)
+    assert len(reload(daemon)) == 1
+    assert echoes(client)
+    daemon.signal(signal.SIGTERM)  # which is about all connections, those of old workers as well
+    assert client.read_to_reset() == b""
+    assert daemon.wait() == 0
+
+
+@pytest.mark.parametrize("draining", [False, True])
+def test_a_worker_that_does_not_even_stop_is_ended(
+    stage: Stage, peers: ExitStack, draining: bool
+) -> None:
+    daemon = start(stage, "--shutdown-timeout", "0.3")
+    client = connect(daemon, peers)
+    stuck = reload(daemon) if draining else daemon.workers
+    for pid in stuck:
+        os.kill(pid, signal.SIGSTOP)
+    daemon.signal(signal.SIGTERM)
+    assert client.read_to_reset() == b""
+    assert daemon.wait() == 0
+    assert all(map(is_gone, stuck))
