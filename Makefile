@@ -13,7 +13,7 @@ LIBDIR ?= $(PREFIX)/lib/spiped
 SOURCES := setup.py pyproject.toml spiped/__init__.py $(wildcard _native/*.* _native/*/*.*)
 PYTHON_FILES := setup.py _native spiped tests bench
 
-.PHONY: all build demo test check bench bench-quick bench-kernels sanitize fuzz soak flood install clean
+.PHONY: all build demo test check bench bench-quick bench-kernels sanitize fuzz fault soak flood install clean
 
 all: build
 
@@ -75,6 +75,11 @@ sanitize: build
 FUZZ_SECONDS ?= 600
 fuzz: build
 	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS)
+
+# Every system call of the data path fails in every way, at each state of a connection.
+# FAULT_ARGS: see `python -m tests.fault.run --help`.
+fault: build
+	$(BIN)/python -m tests.fault.run $(FAULT_ARGS)
 
 # A pair of daemons under churn, with workers that are killed and keys that are reloaded; as root.
 SOAK_MINUTES ?= 20

@@ -19,6 +19,9 @@ from spiped.constants import CIPHERTEXT_BYTES, GROUP_BYTES, MESSAGE_MAX, PACKET_
 from spiped.crypto.backend import Buffer, wipe
 from spiped.crypto.group14 import EXPONENT_BASE, GENERATOR, P
 
+# The mode's module is imported at its first use, for which a worker may lack the file system.
+AES.new(bytes(32), AES.MODE_CTR, nonce=bytes(8))
+
 name = "pure"
 
 PR_SET_DUMPABLE = 4  # prctl(2)

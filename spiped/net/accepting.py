@@ -9,17 +9,15 @@ from spiped.errors import describe
 from spiped.net.address import SocketAddress
 from spiped.net.ending import Ending
 from spiped.net.pipe import Pipe
-from spiped.net.plane import (
-    ACCEPT_PAUSE,
-    ACCEPTS_PER_TURN,
-    LIMIT_RECHECK,
-    SHARE_PAUSE,
-    Service,
-)
+from spiped.net.plane import Service
 from spiped.net.reactor import READ, Reactor, Timer
 from spiped.net.sockets import CONNECTION_ERRORS, accept, peer_name
 from spiped.observe.slot import Field, Slot
 
+ACCEPTS_PER_TURN = 16  # so that a burst of strangers does not hold up what is going on
+ACCEPT_PAUSE = 0.1  # seconds without accepting when the system has run out of something
+SHARE_PAUSE = 0.002  # seconds that the other workers have to take what is beyond our share
+LIMIT_RECHECK = 0.1  # seconds; a connection of another worker may have ended
 
 class Acceptor:
     """Accepts for a `Service` until it is stopped, and counts whom it accepts."""

@@ -13,7 +13,7 @@ from spiped.net.address import SocketAddress
 from spiped.net.ending import Cause, Ending
 from spiped.net.pipe import Pipe
 from spiped.net.reactor import WRITE, Reactor, Timer
-from spiped.net.sockets import start_connect
+from spiped.net.sockets import close_with_reset, start_connect, take_error
 
 RETRY = 0.02  # seconds until we try again what the system cannot do at present
 SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -80,7 +80,7 @@ class Connector:
         assert self._sock is not None
         assert self._timer is not None
         self._timer.cancel()
-        status = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        status = take_error(self._sock)
         if status == 0:
             sock, self._sock = self._sock, None
             self._reactor.unwatch(sock)
@@ -100,7 +100,7 @@ class Connector:
     def _close(self) -> None:
         if self._sock is not None:
             self._reactor.unwatch(self._sock)
-            self._sock.close()
+            close_with_reset(self._sock)
             self._sock = None
 
 

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable
 
 from spiped.crypto import Backend, wipe
+from spiped.errors import describe
 from spiped.net.connect import Connector
 from spiped.net.ending import Cause, Ending
 from spiped.net.negotiation import Negotiation
@@ -88,15 +89,21 @@ class Connection:
 
     def _negotiate(self, crypt: socket.socket) -> None:
         self._timer = self._reactor.call_later(self._pipe.timeout, self._on_timeout)
-        self._negotiation = Negotiation(
-            self._reactor,
-            self._crypto,
-            crypt,
-            self._pipe,
-            self._on_authentic,
-            self._on_ready,
-            self._give_up,
-        )
+        try:
+            self._negotiation = Negotiation(
+                self._reactor,
+                self._crypto,
+                crypt,
+                self._pipe,
+                self._on_authentic,
+                self._on_ready,
+                self._give_up,
+            )
+        except OSError as error:  # there are no random numbers
+            ending = Ending(Cause.HANDSHAKE, describe(error))
+            close_with_reset(crypt)
+            self._timer.cancel()
+            self._timer = self._reactor.call_later(0, lambda: self._give_up(ending))
 
     def _on_authentic(self) -> None:
         if self._pipe.role is Role.S:

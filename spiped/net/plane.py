@@ -16,11 +16,6 @@ from spiped.observe.slot import Slot
 if TYPE_CHECKING:
     from spiped.observe.counters import Counters
 
-ACCEPTS_PER_TURN = 16  # so that a burst of strangers does not hold up what is going on
-ACCEPT_PAUSE = 0.1  # seconds without accepting when the system has run out of something
-SHARE_PAUSE = 0.002  # seconds that the other workers have to take what is beyond our share
-LIMIT_RECHECK = 0.1  # seconds; a connection of another worker may have ended
-
 
 class Service(NamedTuple):
     """What is done with those who connect to a listening socket, which other workers share."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 import math
 import select
@@ -16,6 +17,10 @@ READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 NOTHING = 0  # watch for a hang-up or an error only,
 HANGUP = 4  # which is reported as this
+
+# Seconds until the system is asked again for room in an epoll set, when it had none.
+ROOM_RETRY = 0.05
+NO_ROOM = (errno.ENOMEM, errno.ENOSPC)
 
 # Computations (an exponentiation each) between two looks at the descriptors: one, so that a burst
 # of handshakes delays what else there is to do by no more than that.
@@ -41,11 +46,12 @@ class Timer:
 class _Watch:
     """What is watched for on a descriptor, and who is called."""
 
-    __slots__ = ("callback", "events")
+    __slots__ = ("callback", "events", "registered")
 
     def __init__(self, events: int, callback: Callable[[int], None]) -> None:
         self.events = events
         self.callback = callback
+        self.registered = False  # not yet, if the system had no room for it
 
 
 class Reactor:
@@ -87,31 +93,43 @@ class Reactor:
             old.callback = callback
             return
         watch = self._watches[fd] = _Watch(events, callback)
-        if old is None or old.events == NOTHING:
-            if old is not None:
-                self._forget_hangup(fd)
-            if events != NOTHING:
-                self._selector.register(fd, events, watch)
-        elif events == NOTHING:
-            self._selector.unregister(fd)
-        else:
+        if old is not None and old.registered and NOTHING not in (old.events, events):
             self._selector.modify(fd, events, watch)
-        if events == NOTHING and self._hangups is not None:
-            self._hangups.register(fd, 0)
+            watch.registered = True
+            return
+        if old is not None:
+            self._unregister(fd, old)
+        self._register(fd, watch)
 
     def unwatch(self, sock: HasFileno) -> None:
         """Stop watching a socket, if it is watched.  It must not have been closed yet."""
         fd = sock.fileno()
         watch = self._watches.pop(fd, None)
-        if watch is None:
-            return
-        if watch.events == NOTHING:
-            self._forget_hangup(fd)
-        else:
-            self._selector.unregister(fd)
+        if watch is not None:
+            self._unregister(fd, watch)
 
-    def _forget_hangup(self, fd: int) -> None:
-        if self._hangups is not None:
+    def _register(self, fd: int, watch: _Watch) -> None:
+        """If the system has no room for one more, try again later: that harms nobody else."""
+        if self._watches.get(fd) is not watch:  # stopped or replaced in the meantime
+            return
+        try:
+            if watch.events != NOTHING:
+                self._selector.register(fd, watch.events, watch)
+            elif self._hangups is not None:
+                self._hangups.register(fd, 0)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            self.call_later(ROOM_RETRY, lambda: self._register(fd, watch))
+        else:
+            watch.registered = True
+
+    def _unregister(self, fd: int, watch: _Watch) -> None:
+        if not watch.registered:
+            return
+        if watch.events != NOTHING:
+            self._selector.unregister(fd)
+        elif self._hangups is not None:
             self._hangups.unregister(fd)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:

@@ -172,15 +172,19 @@ def close_with_reset(sock: socket.socket) -> None:
 def _close(sock: socket.socket, linger: bytes) -> None:
     with suppress(OSError):  # reset by the peer already
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    sock.close()
+    with suppress(OSError):  # whatever it says, the descriptor is closed
+        sock.close()
 
 
 def take_error(sock: socket.socket) -> int:
-    """The error number that is pending on a socket, 0 if there is none.
+    """The error number that is pending on a socket, 0 if there is none; or why nobody can tell.
 
     A hang-up without one is no failure: a UNIX peer has closed, perhaps with data still to be read.
     """
-    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    try:
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    except OSError as error:
+        return error.errno or errno.EIO
 
 
 def peer_name(address: Any) -> str:

@@ -7,9 +7,9 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
+import psutil
 import pytest
 
 from spiped.supervisor import BACKOFF_MIN

@@ -1,0 +1,1 @@
+"""Faults of system calls, injected into workers: see run.py."""
