@@ -19,6 +19,7 @@ ACCEPT_PAUSE = 0.1  # seconds without accepting when the system has run out of s
 SHARE_PAUSE = 0.002  # seconds that the other workers have to take what is beyond our share
 LIMIT_RECHECK = 0.1  # seconds; a connection of another worker may have ended
 
+
 class Acceptor:
     """Accepts for a `Service` until it is stopped, and counts whom it accepts."""
 

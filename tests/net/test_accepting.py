@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from spiped.net.accepting import ACCEPTS_PER_TURN
 from spiped.net.address import SocketAddress
 from spiped.net.ending import Cause, Ending
 from spiped.net.pipe import Pipe
-from spiped.net.plane import ACCEPTS_PER_TURN, Service
+from spiped.net.plane import Service
 from spiped.net.sockets import Listener
 from spiped.observe.slot import Field
 from spiped.proto.handshake import Role
