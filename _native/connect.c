@@ -193,8 +193,6 @@ try_next(struct plane *plane, struct connection *connection, int cause, int erro
 void
 connect_begin(struct plane *plane, struct connection *connection)
 {
-	connection->targets = connection->pipe->targets;
-	connection->targets->users++;
 	connection->attempt = 0;
 	connection->reach_by_ms = due_in(connection->pipe->timeout_ms);
 	connection->cause = PLANE_UNREACHED;

@@ -91,7 +91,7 @@ struct connection {
 	uint64_t id;
 	const struct plane_pipe *pipe;
 	struct endpoint endpoint[2];
-	struct targets *targets;	/* while the target is being reached, else NULL */
+	struct targets *targets;	/* until one has been reached, then NULL */
 	uint32_t attempt;		/* which of them is being tried */
 	struct timer attempt_timer;	/* until it is the next one's turn */
 	uint64_t reach_by_ms;		/* one of them, at the latest */

@@ -168,7 +168,7 @@ connection_begin(struct plane *plane, uint64_t id, int accepted, struct plane_pi
 	connection->lost = -1;
 	connection->attempt_timer.kind = TIMER_ATTEMPT;
 	connection->patience.kind = TIMER_PATIENCE;
-	if (peer_length <= sizeof(connection->peer)) {	/* of UNIX sockets, the path is nobody */
+	if (peer != NULL && peer_length <= sizeof(connection->peer)) {	/* else a UNIX path: nobody */
 		memcpy(&connection->peer, peer, peer_length);
 		connection->peer_length = (uint32_t)peer_length;
 	}
@@ -181,6 +181,8 @@ connection_begin(struct plane *plane, uint64_t id, int accepted, struct plane_pi
 		free(connection);
 		return error;
 	}
+	connection->targets = pipe->targets;	/* of now, whenever it is that they are wanted */
+	connection->targets->users++;
 	plane->connections++;
 	connection->list = &plane->idle;
 	list_append(connection->list, &connection->link);

@@ -18,7 +18,7 @@ from spiped.constants import BATCH_PACKETS, MESSAGE_MAX, PACKET_BYTES
 from spiped.errors import PacketError, describe
 from spiped.net.ending import Cause, Ending
 from spiped.net.pipe import Pipe
-from spiped.net.reactor import HANGUP, NOTHING, READ, WRITE, Reactor, Timer
+from spiped.net.reactor import HANGUP, NOTHING, READ, WRITE, Reactor
 from spiped.net.sockets import close_gracefully, close_with_reset, take_error
 from spiped.observe.slot import Field, Slot
 from spiped.proto.packets import Opener, Sealer

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from spiped.config import Limits
 from spiped.net.accepting import ACCEPTS_PER_TURN
 from spiped.net.address import SocketAddress
 from spiped.net.ending import Cause, Ending
 from spiped.net.pipe import Pipe
-from spiped.net.plane import Service
+from spiped.net.plane import SHED, TOO_MANY, Service
 from spiped.net.sockets import Listener
 from spiped.observe.slot import Field
 from spiped.proto.handshake import Role
@@ -23,6 +24,8 @@ from tests.net.network import inheritable, opposite_end
 from tests.net.rig import FOREVER, RESET, K, Peer, Rig, no_more_descriptors, waste
 from tests.net.test_sockets import is_tuned
 from tests.net.voice import Voice, converse
+
+NO_LIMITS = Limits(connections=0)
 
 GONE = "the peer closed the connection"
 TOO_MANY_FILES = f"Cannot accept connections: {os.strerror(errno.EMFILE)}"
@@ -38,7 +41,7 @@ class Server:
         role: Role = Role.S,
         listener: Listener | None = None,
         workers: int = 1,
-        limit: int = 0,
+        limits: Limits = NO_LIMITS,
         nudge: int = -1,
         tell_clean: bool = True,
         **options: Any,
@@ -57,7 +60,7 @@ class Server:
                 pipe=pipe,
                 counters=rig.counters,
                 workers=workers,
-                limit=limit,
+                limits=limits,
                 tell_clean=tell_clean,
                 on_end=self._on_end,
                 on_trouble=self.troubles.append,
@@ -73,10 +76,10 @@ class Server:
         return self.rig.slot[Field.ACCEPTED]
 
     def client(self, name: str | None = None) -> Peer:
-        """Connect to it, from a UNIX socket of this name if there is one."""
+        """Connect to it, from this local address or UNIX socket if one is named."""
         sock = socket.socket(self.listener.sock.family)
         if name is not None:
-            sock.bind(name)
+            sock.bind((name, 0) if sock.family == socket.AF_INET else name)
         sock.connect(self.listener.sock.getsockname())
         return self.rig.peer(sock)
 
@@ -97,6 +100,17 @@ def hello(rig: Rig, client: Peer) -> Voice:
     return voice
 
 
+def served(rig: Rig, **options: Any) -> tuple[Server, Peer, Peer]:
+    """A server, a client of it, and the target: the two have conversed."""
+    target = rig.network.target()
+    server = Server(rig, target.address, **options)
+    client = server.client()
+    voice = hello(rig, client)
+    far = rig.accept(target)
+    converse(rig, far, voice)
+    return server, client, far
+
+
 @pytest.fixture(params=[False, True], ids=["", "nudged"])
 def nudge(request: pytest.FixtureRequest) -> Iterator[int]:
     """What workers leave clients to each other by."""
@@ -112,13 +126,8 @@ def nudge(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def test_who_connects_to_a_decrypting_end_is_carried(rig: Rig) -> None:
-    target = rig.network.target()
-    server = Server(rig, target.address)
-    client = server.client()
+    server, client, far = served(rig)
     port = client.sock.getsockname()[1]
-    voice = hello(rig, client)
-    far = rig.accept(target)
-    converse(rig, far, voice)
     assert (server.told, server.troubles) == ([], [])
     client.finish()
     far.finish()
@@ -160,12 +169,7 @@ def test_everybody_is_counted(rig: Rig) -> None:
 @pytest.mark.parametrize("clean", [True, False], ids=["clean", "failed"])
 def test_only_clean_ends_may_be_counted_without_being_told(rig: Rig, clean: bool) -> None:
     """For whom they are too many to be told; whoever is told counts them."""
-    target = rig.network.target()
-    server = Server(rig, target.address, tell_clean=False)
-    client = server.client()
-    voice = hello(rig, client)
-    far = rig.accept(target)
-    converse(rig, far, voice)
+    server, client, far = served(rig, tell_clean=False)
     far.finish()
     if clean:
         client.finish()
@@ -180,12 +184,7 @@ def test_only_clean_ends_may_be_counted_without_being_told(rig: Rig, clean: bool
 
 def test_every_end_is_told_once_nobody_is_accepted_any_more(rig: Rig) -> None:
     """Whoever waits for the last one has to know."""
-    target = rig.network.target()
-    server = Server(rig, target.address, tell_clean=False)
-    client = server.client()
-    voice = hello(rig, client)
-    far = rig.accept(target)
-    converse(rig, far, voice)
+    server, client, far = served(rig, tell_clean=False)
     rig.stop_serving()
     far.finish()
     client.finish()
@@ -294,7 +293,7 @@ def test_all_are_ended_at_once_and_nobody_else_comes(rig: Rig) -> None:
 def test_no_more_are_accepted_than_may_be(rig: Rig) -> None:
     """Others wait until one of them ends; it is said whenever the limit is reached."""
     message = "Maximum number of connections (2) reached"
-    server = Server(rig, limit=2)
+    server = Server(rig, limits=Limits(connections=2))
     clients = server.clients(4)
     for ended, client in enumerate(clients[:2]):
         rig.until(lambda ended=ended: greeted(*clients[: ended + 2]))
@@ -309,7 +308,7 @@ def test_no_more_are_accepted_than_may_be(rig: Rig) -> None:
 
 
 def test_waiting_at_the_limit_costs_nothing(rig: Rig) -> None:
-    server = Server(rig, limit=1)
+    server = Server(rig, limits=Limits(connections=1))
     server.clients(2)
     rig.until(lambda: server.accepted == 1)
     assert waste(rig) < 0.5
@@ -319,7 +318,7 @@ def test_the_limit_is_that_of_all_workers(rig: Rig) -> None:
     """Nobody tells this one when a connection of another has ended: it looks again."""
     other = rig.counters.slot(2)
     other.add(Field.ACTIVE, 1)
-    server = Server(rig, limit=1, workers=2)
+    server = Server(rig, limits=Limits(connections=1), workers=2)
     client = server.client()
     rig.rest()
     assert server.accepted == 0
@@ -327,6 +326,72 @@ def test_the_limit_is_that_of_all_workers(rig: Rig) -> None:
     other.add(Field.ACTIVE, -1)
     rig.until(lambda: greeted(client))
     other.view.release()
+
+
+# How many strangers
+
+
+def test_the_oldest_stranger_makes_room_for_the_newest(rig: Rig) -> None:
+    server = Server(rig, limits=Limits(connections=0, strangers=2))
+    strangers = []
+    for _ in range(4):
+        strangers.append(server.client())
+        rig.until(lambda: greeted(strangers[-1]))
+    rig.until(lambda: len(server.told) == 2)
+    rig.until(lambda: strangers[0].ending == strangers[1].ending == RESET)
+    assert {ending for _, ending in server.told} == {Ending(Cause.HANDSHAKE, SHED)}
+    rig.rest()
+    assert [stranger.ending for stranger in strangers[2:]] == [None, None]
+    assert rig.slot[Field.STRANGERS] == rig.slot[Field.ACTIVE] == 2
+
+
+def test_whoever_holds_the_key_makes_no_room_for_strangers(rig: Rig) -> None:
+    server, client, far = served(rig, limits=Limits(connections=0, strangers=1))
+    assert rig.slot[Field.STRANGERS] == 0
+    strangers = server.clients(10)
+    rig.until(lambda: len(server.told) == 9)
+    assert rig.slot[Field.STRANGERS] == 1
+    far.write(b"still there")
+    rig.until(lambda: len(client.received) > 320 + 1060)
+    assert client.ending is None
+    assert sum(stranger.ending is None for stranger in strangers) == 1
+
+
+def test_the_strangers_of_all_workers_are_counted(rig: Rig) -> None:
+    other = rig.counters.slot(2)
+    other.add(Field.STRANGERS, 2)
+    server = Server(rig, limits=Limits(connections=0, strangers=2), workers=2)
+    client = server.client()
+    rig.until(lambda: client.ending == RESET)
+    assert server.told[0][1].detail == SHED
+    other.view.release()
+
+
+def test_of_one_address_only_so_many_strangers_get_in(rig: Rig) -> None:
+    """Its newest are refused, those of others are not, and it may come again when it is known."""
+    limits = Limits(connections=0, strangers_per_source=2)
+    target = rig.network.target()
+    server = Server(rig, target.address, limits=limits)
+    strangers = server.clients(2)
+    rig.until(lambda: greeted(*strangers))
+    refused = server.client()
+    rig.until(lambda: refused.ending == RESET)
+    assert [ending for _, ending in server.told] == [Ending(Cause.HANDSHAKE, TOO_MANY)]
+    elsewhere = server.client("127.0.0.2")
+    rig.until(lambda: greeted(elsewhere))
+    hello(rig, strangers[0])
+    rig.until(lambda: target.contacted)
+    again = server.client()
+    rig.until(lambda: greeted(again))
+    assert len(server.told) == 1
+
+
+def test_unix_clients_are_of_no_address(rig: Rig) -> None:
+    listener = rig.network.listener("unix")
+    limits = Limits(connections=0, strangers_per_source=1)
+    server = Server(rig, listener=listener, limits=limits)
+    clients = server.clients(3)
+    rig.until(lambda: greeted(*clients))
 
 
 def both(*rigs: Rig) -> Callable[[], None]:
@@ -406,7 +471,8 @@ def test_nobody_is_accepted_any_more(rig: Rig) -> None:
 
 @pytest.mark.parametrize("paused", ["at the limit", "for its share", "without descriptors"])
 def test_it_may_be_stopped_while_it_waits(rig: Rig, paused: str) -> None:
-    server = Server(rig, workers=2, limit=1 if paused == "at the limit" else 0)
+    limits = Limits(connections=1) if paused == "at the limit" else NO_LIMITS
+    server = Server(rig, workers=2, limits=limits)
     first = server.client()
     rig.until(lambda: greeted(first))
     server.clients(20)

@@ -131,6 +131,23 @@ def test_the_time_limit_is_over_once_data_flows(rig: Rig) -> None:
 
 
 @in_both_roles
+def test_a_connection_that_carries_nothing_for_too_long_is_reset(rig: Rig, role: Role) -> None:
+    half = rig.half(role, idle_timeout=0.5)
+    other = rig.half(role)
+    for _ in range(8):  # something is carried, now and then, for longer than that
+        rig.turn(0.1)
+        count = len(half.plain.received)
+        half.write(b"!")
+        rig.until(lambda count=count: len(half.plain.received) > count)
+    assert half.outcome.ending is None
+    rig.until(lambda: half.ended() and half.plain.ending and half.crypt.ending)
+    assert half.outcome.ending == (Cause.IDLE, "", 0, 8)
+    assert (half.plain.ending, half.crypt.ending) == (RESET, RESET)
+    other.write(b"others go on")
+    rig.until(lambda: other.plain.received == b"others go on")
+
+
+@in_both_roles
 @pytest.mark.parametrize("transport", list(PAIRS))
 @pytest.mark.parametrize("keepalive", [True, False])
 def test_what_is_connected_is_ready_for_use(
