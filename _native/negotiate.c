@@ -6,12 +6,12 @@
 #ifdef __linux__
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "connection.h"
 #include "handshake.h"
+#include "secret_memory.h"
 
 static void
 fail(struct plane *plane, struct connection *connection, int cause, int error)
@@ -93,7 +93,7 @@ complete(struct plane *plane, struct connection *connection)
 	packet_key_init(&connection->flow[PLAIN].key, ours[0], ours[1]);
 	packet_key_init(&connection->flow[CRYPT].key, peers[0], peers[1]);
 	handshake_wipe(handshake);
-	free(handshake);
+	secret_free(handshake, sizeof(*handshake));
 	connection->handshake = NULL;
 	connection_report(plane, connection, PLANE_READY);
 }

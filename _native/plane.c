@@ -18,6 +18,7 @@
 
 #include "connection.h"
 #include "secret.h"
+#include "secret_memory.h"
 #include "wipe.h"
 
 #define EVENTS_PER_TURN 256
@@ -150,8 +151,8 @@ struct connection *
 plane_negotiate(struct plane *plane, uint64_t id, int crypt, enum role role,
     const uint8_t K[32], int weak, int require_pfs)
 {
-	struct connection *connection = calloc(1, sizeof(*connection));
-	struct handshake *handshake = malloc(sizeof(*handshake));
+	struct connection *connection = secret_alloc(sizeof(*connection));
+	struct handshake *handshake = secret_alloc(sizeof(*handshake));
 	int error = ENOMEM;
 
 	if (connection != NULL && handshake != NULL)
@@ -161,8 +162,8 @@ plane_negotiate(struct plane *plane, uint64_t id, int crypt, enum role role,
 	if (error != 0) {
 		if (handshake != NULL)
 			handshake_wipe(handshake);
-		free(handshake);
-		free(connection);
+		secret_free(handshake, sizeof(*handshake));
+		secret_free(connection, sizeof(*connection));
 		errno = error;
 		return NULL;
 	}
@@ -224,7 +225,7 @@ release(struct connection *connection)
 	}
 	if (connection->handshake != NULL)
 		handshake_wipe(connection->handshake);
-	free(connection->handshake);
+	secret_free(connection->handshake, sizeof(*connection->handshake));
 	connection->handshake = NULL;
 }
 
@@ -245,7 +246,7 @@ plane_cancel(struct plane *plane, struct connection *connection)
 	list_remove(&connection->link);
 	if (connection->news != 0)
 		forget_news(plane, connection);
-	free(connection);
+	secret_free(connection, sizeof(*connection));
 }
 
 void
@@ -302,7 +303,7 @@ take_news(struct plane *plane)
 	connection->news = 0;
 	if (event.news & PLANE_ENDED) {
 		list_remove(&connection->link);
-		free(connection);
+		secret_free(connection, sizeof(*connection));
 	}
 	return event;
 }
