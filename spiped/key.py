@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import sys
 
+from spiped.constants import KEY_BYTES
 from spiped.crypto import Backend, wipe
 from spiped.errors import OperatorError, describe
 
 CHUNK = 65536  # key files are smaller as a rule
 
 
-def read_key(crypto: Backend, path: str) -> tuple[bytearray, bool]:
-    """K, and whether the file was empty.  ``-`` is the standard input.  Raises OperatorError."""
+def read_key(crypto: Backend, path: str) -> tuple[memoryview, bool]:
+    """K, in secret memory, and whether the file was empty.  ``-`` is the standard input.
+
+    Raises OperatorError.
+    """
     try:
         fd = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (OSError, ValueError, AttributeError) as error:
@@ -34,6 +38,8 @@ def read_key(crypto: Backend, path: str) -> tuple[bytearray, bool]:
     finally:
         if path != "-":
             os.close(fd)
-    K = crypto.sha256(memoryview(content)[:length])
-    wipe(content)
+    digest = crypto.sha256(memoryview(content)[:length])
+    K = crypto.secret_memory(KEY_BYTES)
+    K[:] = digest
+    wipe(content, digest)
     return K, length == 0

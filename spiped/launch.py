@@ -9,6 +9,7 @@ with ``-D``, which asks for the contrary.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import time
@@ -26,6 +27,7 @@ from spiped.observe.counters import Counters
 from spiped.observe.log import FileSink, Log, SyslogSink
 from spiped.prepare import make_pipe, resolve_bind, resolve_one
 from spiped.proto.role import Role
+from spiped.sandbox import Sandbox
 from spiped.supervisor import Pool, Supervisor
 from spiped.worker import Setup
 
@@ -60,11 +62,13 @@ class Launch:
         self._pid_file: daemon.PidFile | None = None
         self._listener: Listener | None = None
         self._key_is_file = False
+        self._sandbox: Sandbox | None = None
 
     def run(self) -> int:
         options = self._options
         identity = None if options.user is None else daemon.look_up_identity(options.user)
         background = not options.foreground
+        process.allow_locked_memory()
         try:
             if background and options.wait_for_dns:
                 self._go_to_background()
@@ -74,11 +78,12 @@ class Launch:
                 self._go_to_background()
             elif options.foreground and options.log_file is not None:
                 self._log.sink = _open_log(options.log_file)
+            process.name_process(self._name)  # while that is ours to do
             if identity is not None:
                 for warning in daemon.drop_privileges(identity):
                     self._log.warn(warning)
-            process.name_process(self._name)
             process.forbid_core_dumps(self._crypto)
+            self._give_up_privileges()
             ended_by = self._supervise(pipe)
         except KeyboardInterrupt:  # before the supervisor takes signals
             ended_by = signal.SIGINT
@@ -122,12 +127,29 @@ class Launch:
         return pipe
 
     def _go_to_background(self) -> None:
-        self._parent = daemon.daemonize(self._name)
+        self._parent = daemon.daemonize(self._name, self._crypto.wipe_secrets)
         self._pid_file = daemon.PidFile(self._options.pid_file)
         if self._options.log_file is not None:
             self._log.sink = _open_log(self._options.log_file)
         elif self._options.syslog:
             self._log.sink = SyslogSink(self._name)
+
+    def _give_up_privileges(self) -> None:
+        """For good; and say what is missing of what workers should give up."""
+        options = self._options
+        if options.pipe.sandbox:
+            self._sandbox = Sandbox(self._crypto)
+            if self._sandbox.missing:
+                self._log.warn(f"Warning: sandbox: {', '.join(self._sandbox.missing)}")
+        self._log.debug(f"Sandbox of the workers: {self._sandbox or 'none'}")
+        if not (self._crypto.secrets_are_locked() and process.may_lock(self._most_secrets())):
+            self._log.warn("Warning: RLIMIT_MEMLOCK is too small to keep all secrets out of swap")
+
+    def _most_secrets(self) -> int:
+        """How much memory for secrets a process may come to need."""
+        sockets = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        limits = [limit for limit in (self._options.connections, sockets // 2) if limit > 0]
+        return min(limits, default=0) * self._crypto.locked_per_connection
 
     def _supervise(self, pipe: Pipe) -> int | None:
         options = self._options
@@ -145,6 +167,8 @@ class Launch:
             slot=counters.slot(0),
             log=self._log,
             detach=not options.foreground,
+            confine=self._confine,
+            forget=self._crypto.wipe_secrets,
         )
         pool = Pool(
             setup=setup,
@@ -153,10 +177,25 @@ class Launch:
             # what is no file, but a pipe or the like, has given all it had
             read_key=self._read_key if self._key_is_file else None,
             close_listener=self._listener.close,
+            let_go=self._let_go,
         )
         return Supervisor(pool, slots, self._on_ready).run()
 
-    def _read_key(self) -> bytearray:
+    def _confine(self, pipe: Pipe) -> None:
+        """What a worker does before its first connection."""
+        self._crypto.lock_secrets()
+        if self._sandbox is not None:
+            syslog = isinstance(self._log.sink, SyslogSink)
+            self._sandbox.enter(pipe, syslog=syslog)
+
+    def _let_go(self) -> None:
+        """What a child does that works for us: it has no use for these."""
+        if self._pid_file is not None:
+            self._pid_file.close()
+        if self._parent is not None:
+            self._parent.close()
+
+    def _read_key(self) -> memoryview:
         return read_key(self._crypto, self._options.pipe.key_file)[0]
 
     def _on_ready(self) -> None:
@@ -174,6 +213,7 @@ class Launch:
             self._listener.close()
         if self._pid_file is not None:
             self._pid_file.remove()
+        self._crypto.wipe_secrets()
 
 
 def _open_log(path: str) -> FileSink:

@@ -24,6 +24,7 @@ TIME_LIMIT = 60  # seconds
 class Lookup:
     """One lookup; calls ``on_done`` with the addresses, or with the lines that say why not.
 
+    The child begins by calling ``forget``: it needs no secrets.
     Raises OSError if the system does not let us have the process.
     """
 
@@ -31,6 +32,7 @@ class Lookup:
         self,
         reactor: Reactor,
         address: str,
+        forget: Callable[[], None],
         on_done: Callable[[list[SocketAddress], tuple[str, ...]], None],
     ) -> None:
         self._reactor = reactor
@@ -38,7 +40,7 @@ class Lookup:
         self._answer = b""
         self._sock, child_sock = socket.socketpair()
         try:
-            fork(lambda: _answer(child_sock, address))
+            fork(lambda: _answer(child_sock, address, forget))
         except OSError:
             self._sock.close()
             raise
@@ -65,8 +67,9 @@ class Lookup:
             self._on_done(decode_addresses(answer["addresses"]), tuple(answer["errors"]))
 
 
-def _answer(sock: socket.socket, address: str) -> None:
+def _answer(sock: socket.socket, address: str, forget: Callable[[], None]) -> None:
     """The life of the child; ends by itself if the name service never answers."""
+    forget()
     _close_all_but(sock)
     signal.alarm(TIME_LIMIT)
     unblock_signals()

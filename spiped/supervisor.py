@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 
 from spiped import worker
+from spiped.crypto import wipe
 from spiped.errors import OperatorError, describe
 from spiped.light import Any, NamedTuple, suppress
 from spiped.net.address import SocketAddress, encode_addresses, is_literal
@@ -38,8 +39,9 @@ class Pool(NamedTuple):
     setup: Setup
     target: str  # as the operator wrote it
     resolve_interval: float  # seconds; infinite: never
-    read_key: Callable[[], bytearray] | None  # None: cannot be read again
+    read_key: Callable[[], memoryview] | None  # None: cannot be read again
     close_listener: Callable[[], None]
+    let_go: Callable[[], None]  # of what children do not need
 
 
 class WorkerProcess:
@@ -150,6 +152,10 @@ class Supervisor:
         self._reactor.close()  # only our copy of the descriptors: nothing may be unregistered
         for sock in (ours, *self._signals, *(w.channel for w in self._workers.values())):
             sock.close()
+        self._pool.let_go()
+        for other in self._workers.values():
+            if other.pipe.K is not self._setup.pipe.K:
+                wipe(other.pipe.K)
         worker.run(self._setup._replace(slot=self._counters.slot(slot)), theirs)
 
     def _on_report(self, process: WorkerProcess) -> None:
@@ -196,6 +202,9 @@ class Supervisor:
         process.channel.close()
         self._counters.fold(process.slot)
         self._free_slots.append(process.slot)
+        pipes = (self._setup.pipe, *(w.pipe for w in self._workers.values()))
+        if all(process.pipe.K is not pipe.K for pipe in pipes):
+            wipe(process.pipe.K)
         if process.leaving or not self._listening:
             return
         how = _describe_status(status)
@@ -253,7 +262,7 @@ class Supervisor:
         self._reloading = True
         self._look_up(lambda targets: self._start_generation(K, targets))
 
-    def _start_generation(self, K: bytes | bytearray, targets: list[SocketAddress]) -> None:
+    def _start_generation(self, K: bytearray | memoryview, targets: list[SocketAddress]) -> None:
         self._reloading = False
         if self._has_room():  # the lookup took its time
             self._setup = self._setup._replace(pipe=self._setup.pipe._replace(K=K, targets=targets))
@@ -305,7 +314,7 @@ class Supervisor:
                 self._schedule_refresh()
 
         try:
-            Lookup(self._reactor, self._pool.target, done)
+            Lookup(self._reactor, self._pool.target, self._setup.forget, done)
         except OSError as error:
             done([], (f"Cannot look up the target: {describe(error)}",))
 
@@ -362,6 +371,8 @@ class Supervisor:
 
 
 def _describe_status(status: int) -> str:
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == getattr(signal, "SIGSYS", None):
+        return "ended by the sandbox: it made a system call that it should not need"
     if os.WIFSIGNALED(status):
         return f"signal {os.WTERMSIG(status)}"
     return f"exit status {os.WEXITSTATUS(status)}"

@@ -46,16 +46,21 @@ class Setup(NamedTuple):
     slot: Slot
     log: Log
     detach: bool  # a daemon's: let go of the standard streams
+    confine: Callable[[Pipe], None]  # give up what the connections of this pipe do not need
+    forget: Callable[[], None]  # erase all secrets
 
 
 def run(setup: Setup, commands: socket.socket) -> None:
     """The life of a worker, from the fork to its end."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)  # meant for the supervisor
-    worker = Worker(setup, commands)
-    signal.signal(signal.SIGTERM, lambda number, frame: None)  # the wakeup descriptor queues it
-    unblock_signals()
-    worker.run()
+    try:
+        worker = Worker(setup, commands)
+        signal.signal(signal.SIGTERM, lambda number, frame: None)  # the wakeup descriptor queues it
+        unblock_signals()
+        worker.run()
+    finally:
+        setup.forget()
 
 
 class Worker:
@@ -88,6 +93,7 @@ class Worker:
         """Tell the supervisor that we are there, and work until drained or stopped."""
         if self._setup.detach:
             detach_streams()
+        self._setup.confine(self._setup.pipe)
         with suppress(OSError):  # the supervisor is gone, as reading will tell
             self._commands.send(b"ready\n")
         self._reactor.run()
