@@ -14,6 +14,8 @@ ROOT = HERE.parent
 HEADERS = [
     "kernel.h",
     "secret.h",
+    "secret_memory.h",
+    "sandbox.h",
     "sha256/sha256.h",
     "hmac_sha256.h",
     "packet.h",

@@ -6,13 +6,13 @@
 #ifdef __linux__
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "connection.h"
 #include "handshake.h"
 #include "secret.h"
+#include "secret_memory.h"
 #include "wipe.h"
 
 /* Draw the secrets of a handshake and begin it.  Returns 0 or an errno value. */
@@ -34,11 +34,11 @@ draw_and_init(struct handshake *handshake, const struct plane_pipe *pipe)
 void
 negotiate_begin(struct plane *plane, struct connection *connection)
 {
-	struct handshake *handshake = malloc(sizeof(*handshake));
+	struct handshake *handshake = secret_alloc(sizeof(*handshake));
 	int error = handshake == NULL ? ENOMEM : draw_and_init(handshake, connection->pipe);
 
 	if (error != 0) {
-		free(handshake);
+		secret_free(handshake, sizeof(*handshake));
 		connection_fail(plane, connection, PLANE_LOST, error);
 		return;
 	}
@@ -122,7 +122,7 @@ complete(struct plane *plane, struct connection *connection)
 	packet_key_init(&connection->flow[PLAIN].key, ours[0], ours[1]);
 	packet_key_init(&connection->flow[CRYPT].key, peers[0], peers[1]);
 	handshake_wipe(handshake);
-	free(handshake);
+	secret_free(handshake, sizeof(*handshake));
 	connection->handshake = NULL;
 	connection->keyed = 1;
 	timer_clear(&plane->timers, &connection->patience);

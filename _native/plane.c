@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "connection.h"
+#include "secret_memory.h"
 #include "wipe.h"
 
 #define EVENTS_PER_TURN 256
@@ -157,7 +158,7 @@ int
 connection_begin(struct plane *plane, uint64_t id, int accepted, struct plane_pipe *pipe,
     const struct sockaddr_storage *peer, size_t peer_length, struct connection **begun)
 {
-	struct connection *connection = calloc(1, sizeof(*connection));
+	struct connection *connection = secret_alloc(sizeof(*connection));
 	int error;
 
 	if (connection == NULL)
@@ -178,7 +179,7 @@ connection_begin(struct plane *plane, uint64_t id, int accepted, struct plane_pi
 		error = endpoint_open(plane, connection, accepted_side(connection), accepted,
 		    domain_of(accepted, peer, peer_length));
 	if (error != 0) {
-		free(connection);
+		secret_free(connection, sizeof(*connection));
 		return error;
 	}
 	connection->targets = pipe->targets;	/* of now, whenever it is that they are wanted */
@@ -238,7 +239,7 @@ release(struct plane *plane, struct connection *connection)
 	}
 	if (connection->handshake != NULL)
 		handshake_wipe(connection->handshake);
-	free(connection->handshake);
+	secret_free(connection->handshake, sizeof(*connection->handshake));
 	connection->handshake = NULL;
 	connection_is_no_stranger(plane, connection);
 	timer_clear(&plane->timers, &connection->attempt_timer);
@@ -251,7 +252,7 @@ forget(struct plane *plane, struct connection *connection)
 {
 	targets_release(connection->targets);
 	list_remove(&connection->link);
-	free(connection);
+	secret_free(connection, sizeof(*connection));
 	plane->connections--;
 	plane_count(plane, PLANE_ACTIVE, (uint64_t)-1);
 	accept_has_room(plane);
@@ -572,7 +573,7 @@ struct plane_pipe *
 plane_pipe_new(enum role role, const uint8_t K[32], int weak, int require_pfs, int keepalive,
     uint64_t timeout_ms, uint64_t idle_ms, const struct plane_address *bind)
 {
-	struct plane_pipe *pipe = calloc(1, sizeof(*pipe));
+	struct plane_pipe *pipe = secret_alloc(sizeof(*pipe));
 
 	if (pipe == NULL)
 		return NULL;
@@ -612,8 +613,7 @@ void
 plane_pipe_free(struct plane_pipe *pipe)
 {
 	targets_release(pipe->targets);
-	wipe(pipe->K, sizeof(pipe->K));
-	free(pipe);
+	secret_free(pipe, sizeof(*pipe));
 }
 
 /* Beginning and end of the plane. */

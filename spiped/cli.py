@@ -21,7 +21,7 @@ usage: spiped {-e | -d} -s <source socket> -t <target socket> -k <key file>
     [--shutdown-timeout <seconds>]
     [--syslog | --log-file <file>] [--verbose]
     [-u {<username> | <:groupname> | <username:groupname>}]
-    [--workers {<number> | auto}]
+    [--no-sandbox] [--workers {<number> | auto}]
        spiped -v
 """
 
@@ -48,6 +48,7 @@ PIPE_TABLE: dict[str, Parser | None] = {
     "-o": options.timeout("-o"),
     "-t": options.text,
     "-v": None,
+    "--no-sandbox": None,
 }
 
 TABLE: dict[str, Parser | None] = PIPE_TABLE | {
@@ -100,6 +101,7 @@ def pipe_options(values: dict[str, Any]) -> PipeOptions:
         require_pfs="-g" in values,
         keepalive="-j" not in values,
         timeout=values.get("-o", DEFAULT_TIMEOUT),
+        sandbox="--no-sandbox" not in values,
     )
 
 

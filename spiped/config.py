@@ -16,6 +16,7 @@ class PipeOptions(NamedTuple):
     require_pfs: bool = False  # -g
     keepalive: bool = True  # not -j
     timeout: float = DEFAULT_TIMEOUT  # -o, seconds; may be infinite
+    sandbox: bool = True  # not --no-sandbox
 
 
 class Limits(NamedTuple):

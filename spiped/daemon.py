@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 import sys
+from collections.abc import Callable
 
 from spiped.errors import OperatorError, describe
 from spiped.light import NamedTuple, suppress
@@ -26,16 +27,20 @@ class Parent:
         """Let the parent exit with status 1; we have said why."""
         self._report(b"failed")
 
+    def close(self) -> None:
+        """Leave the report to others: a child of ours has none to make."""
+        os.close(self._fd)
+
     def _report(self, message: bytes) -> None:
         with suppress(OSError):  # the parent has been killed: nobody waits
             os.write(self._fd, message)
-        os.close(self._fd)
+        self.close()
 
 
-def daemonize(name: str) -> Parent:
+def daemonize(name: str, let_go: Callable[[], None]) -> Parent:
     """Go on in a child process with a session of its own.
 
-    Returns in the child.  The parent waits for its report and exits.
+    Returns in the child.  The parent calls ``let_go``, waits for the child's report, and exits.
     """
     readable, writable = os.pipe()
     sys.stdout.flush()
@@ -45,6 +50,7 @@ def daemonize(name: str) -> Parent:
         os.setsid()
         return Parent(writable)
     os.close(writable)
+    let_go()
     report = os.read(readable, 64)
     if not report:
         sys.stderr.write(f"{name}: Unexpected EOF in pipe\n{name}: Failed to daemonize\n")
@@ -77,6 +83,10 @@ class PidFile:
         remove_if_same(self._path, os.fstat(self._fd))
         with suppress(OSError):
             os.ftruncate(self._fd, 0)
+        self.close()
+
+    def close(self) -> None:
+        """Leave the file to others: a child of ours has no business with it."""
         os.close(self._fd)
 
 

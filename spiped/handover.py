@@ -118,7 +118,7 @@ def _begin_rehearsal(sock: socket.socket, command: list[str], handover: Handover
         os.write(2, f"{command[0]}: {describe(error)}\n".encode(errors="surrogateescape"))
 
 
-def pass_on(command: list[str], handover: Handover, K: bytes | bytearray) -> None:
+def pass_on(command: list[str], handover: Handover, K: bytearray | memoryview) -> None:
     """Become a new image of the program.
 
     Only returns by raising OSError, and then nothing has changed.
@@ -134,7 +134,7 @@ def pass_on(command: list[str], handover: Handover, K: bytes | bytearray) -> Non
         os.close(document)
 
 
-def _write(handover: Handover, K: bytes | bytearray, *, is_rehearsal: bool) -> int:
+def _write(handover: Handover, K: bytearray | memoryview, *, is_rehearsal: bool) -> int:
     header = {"format": FORMAT, "rehearsal": is_rehearsal, **handover._asdict()}
     fd = anonymous_file("spiped-handover")
     os.writev(fd, [json.dumps(header).encode() + b"\n", K])

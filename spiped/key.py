@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from spiped.constants import KEY_BYTES
 from spiped.crypto import Backend, wipe
 from spiped.errors import OperatorError, describe
 
@@ -12,8 +13,11 @@ CHUNK = 65536  # key files are smaller as a rule,
 KEY_FILE_MAX = 64 << 20  # and none is larger than this: /dev/zero would never end
 
 
-def read_key(crypto: Backend, path: str) -> tuple[bytearray, bool]:
-    """K, and whether the file was empty.  ``-`` is the standard input.  Raises OperatorError."""
+def read_key(crypto: Backend, path: str) -> tuple[memoryview, bool]:
+    """K, in secret memory, and whether the file was empty.  ``-`` is the standard input.
+
+    Raises OperatorError.
+    """
     try:
         fd = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (OSError, ValueError, AttributeError) as error:
@@ -38,8 +42,12 @@ def read_key(crypto: Backend, path: str) -> tuple[bytearray, bool]:
             f"Error reading file: {path}: {describe(error)}", "Error reading shared secret"
         ) from error
     else:
-        return crypto.sha256(memoryview(content)[:length]), length == 0
+        digest = crypto.sha256(memoryview(content)[:length])
+        K = crypto.secret_memory(KEY_BYTES)
+        K[:] = digest
+        wipe(digest)
+        return K, length == 0
     finally:
+        wipe(content)
         if path != "-":
             os.close(fd)
-        wipe(content)

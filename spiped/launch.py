@@ -9,6 +9,7 @@ with ``-D``, which asks for the contrary.  An upgrade begins behind that: everyt
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ from collections.abc import Callable
 
 from spiped import __version__, daemon, handover, process
 from spiped.config import DaemonOptions
+from spiped.constants import KEY_BYTES
 from spiped.crypto import Backend, select, wipe
 from spiped.errors import LookupFailed, OperatorError, describe
 from spiped.handover import HandedWorker, Handover, Inheritance
@@ -29,6 +31,7 @@ from spiped.observe.counters import Counters
 from spiped.observe.log import FileSink, Log, SyslogSink
 from spiped.prepare import first_key, make_pipe, resolve_bind, resolve_one
 from spiped.proto.role import Role
+from spiped.sandbox import Sandbox
 from spiped.supervisor import Pool, Supervisor
 from spiped.worker import Setup
 
@@ -80,6 +83,7 @@ class Launch:
         self._pid_file: daemon.PidFile | None = None
         self._listener: Listener | None = None
         self._key_is_file = False
+        self._sandbox: Sandbox | None = None
 
     # The beginning
 
@@ -88,6 +92,7 @@ class Launch:
         options = self._options
         identity = None if options.user is None else daemon.look_up_identity(options.user)
         background = not options.foreground
+        process.allow_locked_memory()
 
         def prepare() -> Pipe:
             if background and options.wait_for_dns:
@@ -98,6 +103,7 @@ class Launch:
                 self._go_to_background()
             elif options.foreground and options.log_file is not None:
                 self._log.sink = _open_log(options.log_file)
+            process.name_process(self._name)  # while that is ours to do
             if identity is not None:
                 for warning in daemon.drop_privileges(identity):
                     self._log.warn(warning)
@@ -129,14 +135,14 @@ class Launch:
         return self._make_pipe(K, targets, bind)
 
     def _make_pipe(
-        self, K: bytearray, targets: list[SocketAddress], bind: SocketAddress | None
+        self, K: memoryview, targets: list[SocketAddress], bind: SocketAddress | None
     ) -> Pipe:
         role = Role.S if self._options.decrypt else Role.C
         pipe = make_pipe(self._options.pipe, role, K, targets, bind)
         return pipe._replace(idle_timeout=self._options.idle_timeout)
 
     def _go_to_background(self) -> None:
-        self._parent = daemon.daemonize(self._name)
+        self._parent = daemon.daemonize(self._name, self._crypto.wipe_secrets)
         self._pid_file = daemon.PidFile(self._options.pid_file)
         if self._options.log_file is not None:
             self._log.sink = _open_log(self._options.log_file)
@@ -175,10 +181,12 @@ class Launch:
         self._log.warn(f"Upgraded: this is version {__version__}")
 
         def prepare() -> Pipe:
+            K = self._crypto.secret_memory(KEY_BYTES)
+            K[:] = inheritance.K
+            wipe(inheritance.K)
             bind = decode_addresses(given.bind)
-            return self._make_pipe(
-                inheritance.K, decode_addresses(given.targets), bind[0] if bind else None
-            )
+            targets = decode_addresses(given.targets)
+            return self._make_pipe(K, targets, bind[0] if bind else None)
 
         return self._run(prepare, given)
 
@@ -208,6 +216,7 @@ class Launch:
             pipe = prepare()
             process.name_process(self._name)
             process.forbid_core_dumps(self._crypto)
+            self._give_up_privileges()
             ended_by = self._supervise(pipe, given)
         except KeyboardInterrupt:  # before the supervisor takes signals
             ended_by = signal.SIGINT
@@ -225,6 +234,24 @@ class Launch:
             signal.signal(ended_by, signal.SIG_DFL)
             os.kill(os.getpid(), ended_by)
         return 0
+
+    def _give_up_privileges(self) -> None:
+        """For good; and say what is missing of what workers should give up."""
+        options = self._options
+        if options.pipe.sandbox:
+            self._sandbox = Sandbox(self._crypto)
+            if self._sandbox.missing:
+                self._log.warn(f"Warning: sandbox: {', '.join(self._sandbox.missing)}")
+        if self._log.verbose:
+            self._log.warn(f"Sandbox of the workers: {self._sandbox or 'none'}")
+        if not (self._crypto.secrets_are_locked() and process.may_lock(self._most_secrets())):
+            self._log.warn("Warning: RLIMIT_MEMLOCK is too small to keep all secrets out of swap")
+
+    def _most_secrets(self) -> int:
+        """How much memory for secrets a process may come to need."""
+        sockets = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        limits = [limit for limit in (self._options.limits.connections, sockets // 2) if limit > 0]
+        return min(limits, default=0) * self._crypto.locked_per_connection
 
     def _supervise(self, pipe: Pipe, given: Handover | None) -> int | None:
         options = self._options
@@ -248,6 +275,8 @@ class Launch:
             slot=counters.slot(0),
             log=self._log,
             detach=not options.foreground,
+            confine=self._confine,
+            forget=self._crypto.wipe_secrets,
         )
         pool = Pool(
             setup=setup,
@@ -259,11 +288,26 @@ class Launch:
             shutdown_timeout=options.shutdown_timeout,
             command=self._command,
             hand_over=self._hand_over,
+            let_go=self._let_go,
         )
         on_ready = self._on_ready if given is None else None
         return Supervisor(pool, on_ready, adopted).run()
 
-    def _read_key(self) -> bytearray:
+    def _confine(self, pipe: Pipe) -> None:
+        """What a worker does before its first connection."""
+        self._crypto.lock_secrets()
+        if self._sandbox is not None:
+            syslog = isinstance(self._log.sink, SyslogSink)
+            self._sandbox.enter(pipe, syslog=syslog)
+
+    def _let_go(self) -> None:
+        """What a child does that works for us: it has no use for these."""
+        if self._pid_file is not None:
+            self._pid_file.close()
+        if self._parent is not None:
+            self._parent.close()
+
+    def _read_key(self) -> memoryview:
         return read_key(self._crypto, self._options.pipe.key_file)[0]
 
     def _on_ready(self) -> None:
@@ -281,6 +325,7 @@ class Launch:
             self._listener.close()
         if self._pid_file is not None:
             self._pid_file.remove()
+        self._crypto.wipe_secrets()
 
 
 def _open_log(path: str) -> FileSink:

@@ -24,7 +24,7 @@ def resolve_bind(text: str | None, log: Log) -> SocketAddress | None:
     return None if text is None else resolve_one(text, log, port_optional=True)
 
 
-def first_key(crypto: Backend, path: str, log: Log) -> bytearray:
+def first_key(crypto: Backend, path: str, log: Log) -> memoryview:
     """The key, read for the first time.  Raises OperatorError."""
     K, empty = read_key(crypto, path)
     if empty:
@@ -35,7 +35,7 @@ def first_key(crypto: Backend, path: str, log: Log) -> bytearray:
 def make_pipe(
     options: PipeOptions,
     role: Role,
-    K: bytearray,
+    K: memoryview,
     targets: list[SocketAddress],
     bind: SocketAddress | None,
 ) -> Pipe:

@@ -92,6 +92,21 @@ def require_descriptors(count: int) -> None:
         raise OperatorError(f"Too few file descriptors: {count} are needed, `ulimit -n` is {limit}")
 
 
+def allow_locked_memory() -> None:
+    """Raise what may be locked in memory as far as we may."""
+    hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
+    for limit in (resource.RLIM_INFINITY, hard):
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (limit, limit))
+            return
+
+
+def may_lock(length: int) -> bool:
+    """So much memory may be locked."""
+    soft = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    return soft == resource.RLIM_INFINITY or length <= soft
+
+
 def keep_streams_open() -> None:
     """If a standard stream is closed, connect it to nothing, so that no socket takes its number.
 

@@ -16,10 +16,12 @@ from spiped.net.reactor import Reactor
 def look_up(
     reactor: Reactor,
     address: str,
+    forget: Callable[[], None],
     on_done: Callable[[list[SocketAddress], tuple[str, ...]], None],
 ) -> None:
     """Look an address up; calls back with what it stands for, or with the lines that say why not.
 
+    The child begins by calling ``forget``: it needs no secrets.
     Raises OSError if the system does not let us have the process.
     """
 
@@ -31,11 +33,12 @@ def look_up(
         else:
             on_done(decode_addresses(answer["addresses"]), tuple(answer["errors"]))
 
-    Errand(reactor, lambda sock: _answer(sock, address), take)
+    Errand(reactor, lambda sock: _answer(sock, address, forget), take)
 
 
-def _answer(sock: socket.socket, address: str) -> None:
+def _answer(sock: socket.socket, address: str, forget: Callable[[], None]) -> None:
     """What the child does; it ends by itself if the name service never answers."""
+    forget()
     addresses: list[SocketAddress] = []
     errors: tuple[str, ...] = ()
     try:

@@ -16,9 +16,9 @@ import sys
 from spiped import options
 from spiped.cli import PIPE_TABLE, pipe_options, run_command
 from spiped.config import PipeOptions
-from spiped.crypto import select
+from spiped.crypto import Backend, select
 from spiped.errors import OperatorError, describe
-from spiped.light import suppress
+from spiped.light import NoReturn, suppress
 from spiped.net.address import resolve
 from spiped.net.ending import Cause, Ending
 from spiped.net.plane import choose_plane
@@ -28,10 +28,11 @@ from spiped.observe.slot import Slot
 from spiped.prepare import first_key, make_pipe, resolve_bind
 from spiped.process import forbid_core_dumps, keep_streams_open, name_process
 from spiped.proto.role import Role
+from spiped.sandbox import Sandbox
 
 USAGE = """\
 usage: spipe -t <target socket> -k <key file>
-    [-b <bind address>] [-f | -g] [-j] [-o <connection timeout>]
+    [-b <bind address>] [-f | -g] [-j] [-o <connection timeout>] [--no-sandbox]
        spipe -v
 """
 
@@ -110,11 +111,8 @@ def _end_output() -> None:
 class Session:
     """One connection, from start to end, and the threads beside it."""
 
-    def __init__(self, wanted: PipeOptions, log: Log) -> None:
+    def __init__(self, wanted: PipeOptions, crypto: Backend, log: Log) -> None:
         """Prepare everything.  Raises OperatorError."""
-        crypto, warnings = select()
-        for warning in warnings:
-            log.warn(warning)
         targets = resolve(wanted.target)
         bind = resolve_bind(wanted.bind, log)
         K = first_key(crypto, wanted.key_file, log)
@@ -134,6 +132,8 @@ class Session:
         self._ending: Ending | None = None
         self._wakeup = wakeup
         self._reactor.watch(wakeup, READ, self._on_failure)
+        if wanted.sandbox:
+            Sandbox(crypto).enter(pipe, threads=True)
 
     def run(self) -> str | None:
         """Run to the end; returns what to say about it if it was not a good one."""
@@ -160,7 +160,7 @@ class Session:
         self._reactor.stop()
 
 
-def main() -> int:
+def main() -> NoReturn:
     name = program_name(sys.argv[0], "spipe")
     log = Log(name)
 
@@ -168,17 +168,33 @@ def main() -> int:
         wanted = pipe_options(options.parse(sys.argv[1:], PIPE_TABLE))
         keep_streams_open()
         name_process(name)
-        # the sockets are set to reset when they are closed without more ado, so the peer will not
-        # take this for the end of the data
         signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        message = Session(wanted, log).run()
+        crypto, warnings = select()
+        for warning in warnings:
+            log.warn(warning)
+
+        def stop(number: int, frame: object) -> None:
+            crypto.wipe_secrets()
+            # the sockets are set to reset when they are closed without more ado, so the peer will
+            # not take this for the end of the data
+            os._exit(0)
+
+        signal.signal(signal.SIGTERM, stop)
+        try:
+            message = Session(wanted, crypto, log).run()
+        finally:
+            crypto.wipe_secrets()
         if message is None:
             return 0
         raise OperatorError(message)
 
-    return run_command(name, USAGE, command)
+    status = run_command(name, USAGE, command)
+    sys.stderr.flush()
+    # and not by way of the interpreter's end, in which the threads, if they still wait for the
+    # standard streams, would be unwound by a library that is loaded only then
+    os._exit(status)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from spiped import worker
+from spiped.crypto import wipe
 from spiped.errors import OperatorError, describe
 from spiped.handover import HandedWorker, Handover, pass_on, rehearse
 from spiped.light import NamedTuple
@@ -46,11 +47,12 @@ class Pool(NamedTuple):
     setup: Setup
     target: str  # as the operator wrote it
     resolve_interval: float  # seconds; infinite: never
-    read_key: Callable[[], bytearray] | None  # None: cannot be read again
+    read_key: Callable[[], memoryview] | None  # None: cannot be read again
     close_listener: Callable[[], None]
     shutdown_timeout: float  # seconds that connections have to end; infinite: any
     command: list[str]  # what an upgrade executes
     hand_over: Callable[[Pipe, list[HandedWorker], Counters], Handover]
+    let_go: Callable[[], None]  # of what children do not need
 
 
 class Supervisor:
@@ -170,6 +172,10 @@ class Supervisor:
         self._reactor.close()  # only our copy of the descriptors: nothing may be unregistered
         for sock in (ours, *self._signals, *(w.channel for w in self._workers.values())):
             sock.close()
+        self._pool.let_go()
+        for other in self._workers.values():
+            if other.pipe.K is not self._setup.pipe.K:
+                wipe(other.pipe.K)
         worker.run(self._setup._replace(slot=self._counters.slot(slot)), theirs)
 
     def _on_report(self, process: WorkerProcess) -> None:
@@ -220,6 +226,9 @@ class Supervisor:
         if process.slot is not None:
             self._counters.fold(process.slot)
             self._free_slots.append(process.slot)
+        pipes = (self._setup.pipe, *(w.pipe for w in self._workers.values()))
+        if all(process.pipe.K is not pipe.K for pipe in pipes):
+            wipe(process.pipe.K)
         if process.leaving or not self._listening:
             return
         how = describe_status(status)
@@ -312,7 +321,7 @@ class Supervisor:
         self._reloading = True
         self._look_up(lambda targets: self._start_generation(K, targets))
 
-    def _start_generation(self, K: bytes | bytearray, targets: list[SocketAddress]) -> None:
+    def _start_generation(self, K: bytearray | memoryview, targets: list[SocketAddress]) -> None:
         self._reloading = False
         if self._has_room("Reload"):  # the lookup took its time
             self._setup = self._setup._replace(pipe=self._setup.pipe._replace(K=K, targets=targets))
@@ -428,7 +437,7 @@ class Supervisor:
                 self._schedule_refresh()
 
         try:
-            look_up(self._reactor, self._pool.target, done)
+            look_up(self._reactor, self._pool.target, self._setup.forget, done)
         except OSError as error:
             done([], (f"Cannot look up the target: {describe(error)}",))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+from collections.abc import Callable
 
 from spiped.config import Limits
 from spiped.light import NamedTuple, suppress
@@ -39,16 +40,21 @@ class Setup(NamedTuple):
     slot: Slot
     log: Log
     detach: bool  # a daemon's: let go of the standard streams
+    confine: Callable[[Pipe], None]  # give up what the connections of this pipe do not need
+    forget: Callable[[], None]  # erase all secrets
 
 
 def run(setup: Setup, commands: socket.socket) -> None:
     """The life of a worker, from the fork to its end."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # meant for the supervisor
-    worker = Worker(setup, commands)
-    signal.signal(signal.SIGTERM, lambda number, frame: None)  # the wakeup descriptor queues it
-    unblock_signals()
-    worker.run()
+    try:
+        worker = Worker(setup, commands)
+        signal.signal(signal.SIGTERM, lambda number, frame: None)  # the wakeup descriptor queues it
+        unblock_signals()
+        worker.run()
+    finally:
+        setup.forget()
 
 
 class Worker:
@@ -88,6 +94,7 @@ class Worker:
         """Tell the supervisor that we are there, and work until drained or stopped."""
         if self._setup.detach:
             detach_streams()
+        self._setup.confine(self._setup.pipe)
         self._report(b"ready\n")
         self._reactor.run()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import time
 
@@ -47,6 +48,8 @@ class WorkerProcess:
 
 def describe_status(status: int) -> str:
     """How a process ended, for people."""
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == getattr(signal, "SIGSYS", None):
+        return "ended by the sandbox: it made a system call that it should not need"
     if os.WIFSIGNALED(status):
         return f"signal {os.WTERMSIG(status)}"
     return f"exit status {os.WEXITSTATUS(status)}"

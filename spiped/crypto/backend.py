@@ -31,12 +31,28 @@ class Backend(Protocol):
     """Secrets are returned as bytearrays, so that their owner can erase them (`wipe`)."""
 
     name: str
+    locked_per_connection: int  # bytes of secret memory, at most
 
     def random_secret(self, length: int) -> bytearray:
         """Random bytes from the operating system."""
 
     def forbid_dumps(self) -> None:
         """Make the process non-dumpable, where the system has such a thing."""
+
+    def secret_memory(self, length: int) -> memoryview:
+        """Zeroed memory for a secret: not swapped out, if the system allows, and not dumped.
+
+        It is erased when nobody refers to it any more.
+        """
+
+    def lock_secrets(self) -> None:
+        """Lock all secret memory again: a child does not inherit its parent's locks."""
+
+    def secrets_are_locked(self) -> bool:
+        """The system has allowed it for all secret memory so far."""
+
+    def wipe_secrets(self) -> None:
+        """Erase all secret memory, before the process ends."""
 
     def sha256(self, data: Buffer) -> bytearray:
         """SHA-256 (FIPS 180-4)."""
@@ -57,7 +73,7 @@ class Backend(Protocol):
         """Expand a direction's encryption and authentication keys, 32 bytes each."""
 
 
-def wipe(*secrets: bytearray) -> None:
+def wipe(*secrets: bytearray | memoryview) -> None:
     """Overwrite secrets in place."""
     for secret in secrets:
         secret[:] = bytes(len(secret))

@@ -12,6 +12,7 @@ from spiped.errors import OperatorError
 from spiped.light import Any, NamedTuple
 
 name = "native"
+locked_per_connection = 4096  # itself, and its handshake
 
 STATES = {
     lib.KERNEL_ABSENT: "not compiled in",
@@ -95,6 +96,22 @@ def random_secret(length: int) -> bytearray:
 
 def forbid_dumps() -> None:
     lib.forbid_dumps()
+
+
+def secret_memory(length: int) -> memoryview:
+    memory = lib.secret_alloc(length)
+    if memory == ffi.NULL:
+        raise MemoryError
+    owner = ffi.gc(memory, lambda memory: lib.secret_free(memory, length))
+    return memoryview(ffi.buffer(owner, length))  # keeps the owner
+
+
+lock_secrets = lib.secret_lock_all
+wipe_secrets = lib.secret_wipe_all
+
+
+def secrets_are_locked() -> bool:
+    return bool(lib.secret_lock_error() == 0)
 
 
 def sha256(data: Buffer) -> bytearray:

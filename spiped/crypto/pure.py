@@ -9,13 +9,15 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import hmac
+import mmap
 import os
 import sys
+import weakref
 
 from Crypto.Cipher import AES
 from Crypto.Math.Numbers import Integer
 
-from spiped.constants import CIPHERTEXT_BYTES, GROUP_BYTES, MESSAGE_MAX, PACKET_BYTES
+from spiped.constants import CIPHERTEXT_BYTES, GROUP_BYTES, KEY_BYTES, MESSAGE_MAX, PACKET_BYTES
 from spiped.crypto.backend import Buffer, wipe
 from spiped.crypto.group14 import EXPONENT_BASE, GENERATOR, P
 
@@ -23,8 +25,12 @@ from spiped.crypto.group14 import EXPONENT_BASE, GENERATOR, P
 AES.new(bytes(32), AES.MODE_CTR, nonce=bytes(8))
 
 name = "pure"
+locked_per_connection = 0  # Python's objects cannot be told where to be
 
 PR_SET_DUMPABLE = 4  # prctl(2)
+
+# loads the mode now: later, its file may be out of reach
+AES.new(bytes(KEY_BYTES), AES.MODE_CTR, nonce=bytes(8))
 
 
 def random_secret(length: int) -> bytearray:
@@ -34,6 +40,40 @@ def random_secret(length: int) -> bytearray:
 def forbid_dumps() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+_pages: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()  # with a secret each
+_unlocked: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()  # those that may be swapped out
+
+
+def secret_memory(length: int) -> memoryview:
+    assert length <= mmap.PAGESIZE
+    page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_DONTDUMP"):
+        page.madvise(mmap.MADV_DONTDUMP)
+    _pages.add(page)
+    _lock(page)
+    return memoryview(page)[:length]  # keeps the page, which the system erases in the end
+
+
+def _lock(page: mmap.mmap) -> None:
+    address = ctypes.addressof(ctypes.c_char.from_buffer(page))
+    if ctypes.CDLL(None).mlock(ctypes.c_void_p(address), ctypes.c_size_t(len(page))) != 0:
+        _unlocked.add(page)
+
+
+def lock_secrets() -> None:
+    for page in _pages:
+        _lock(page)
+
+
+def secrets_are_locked() -> bool:
+    return not _unlocked
+
+
+def wipe_secrets() -> None:
+    for page in _pages:
+        page[:] = bytes(len(page))
 
 
 def sha256(data: Buffer) -> bytearray:

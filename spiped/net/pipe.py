@@ -12,7 +12,7 @@ class Pipe(NamedTuple):
     """A pipe: which side of it we are, the key, and where it leads."""
 
     role: Role
-    K: bytes | bytearray
+    K: bytearray | memoryview
     targets: list[SocketAddress]  # never empty
     bind: SocketAddress | None = None
     weak: bool = False

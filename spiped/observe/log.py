@@ -61,7 +61,8 @@ class SyslogSink:
 
         self._syslog = syslog
         self._prefix = f"{tag}: "
-        syslog.openlog(tag, 0, syslog.LOG_USER)
+        # connected now, so that workers, which may reach little, inherit the connection
+        syslog.openlog(tag, syslog.LOG_NDELAY, syslog.LOG_USER)
 
     def write(self, line: str) -> None:
         message = line.removeprefix(self._prefix)[:SYSLOG_MAX]
