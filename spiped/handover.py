@@ -15,7 +15,7 @@ import socket
 import sys
 from collections.abc import Callable
 
-from spiped.crypto import wipe
+from spiped.crypto import Buffer, wipe
 from spiped.errand import Errand
 from spiped.errors import OperatorError, describe
 from spiped.light import Any, NamedTuple, suppress
@@ -118,7 +118,7 @@ def _begin_rehearsal(sock: socket.socket, command: list[str], handover: Handover
         os.write(2, f"{command[0]}: {describe(error)}\n".encode(errors="surrogateescape"))
 
 
-def pass_on(command: list[str], handover: Handover, K: bytearray | memoryview) -> None:
+def pass_on(command: list[str], handover: Handover, K: Buffer) -> None:
     """Become a new image of the program.
 
     Only returns by raising OSError, and then nothing has changed.
@@ -134,7 +134,7 @@ def pass_on(command: list[str], handover: Handover, K: bytearray | memoryview) -
         os.close(document)
 
 
-def _write(handover: Handover, K: bytearray | memoryview, *, is_rehearsal: bool) -> int:
+def _write(handover: Handover, K: Buffer, *, is_rehearsal: bool) -> int:
     header = {"format": FORMAT, "rehearsal": is_rehearsal, **handover._asdict()}
     fd = anonymous_file("spiped-handover")
     os.writev(fd, [json.dumps(header).encode() + b"\n", K])
