@@ -75,7 +75,7 @@ struct plane_pipe {
 	uint64_t idle_ms;
 	struct plane_address bind;
 	struct targets *targets;
-	uint8_t K[32];
+	const uint8_t *K;		/* the caller's */
 };
 
 /* The data of events that are not of a connection; no connection has these addresses. */

@@ -573,7 +573,7 @@ struct plane_pipe *
 plane_pipe_new(enum role role, const uint8_t K[32], int weak, int require_pfs, int keepalive,
     uint64_t timeout_ms, uint64_t idle_ms, const struct plane_address *bind)
 {
-	struct plane_pipe *pipe = secret_alloc(sizeof(*pipe));
+	struct plane_pipe *pipe = calloc(1, sizeof(*pipe));
 
 	if (pipe == NULL)
 		return NULL;
@@ -585,7 +585,7 @@ plane_pipe_new(enum role role, const uint8_t K[32], int weak, int require_pfs, i
 	pipe->idle_ms = idle_ms;
 	if (bind != NULL)
 		pipe->bind = *bind;
-	memcpy(pipe->K, K, sizeof(pipe->K));
+	pipe->K = K;
 	if (plane_pipe_retarget(pipe, NULL, 0) != 0) {
 		plane_pipe_free(pipe);
 		return NULL;
@@ -613,7 +613,7 @@ void
 plane_pipe_free(struct plane_pipe *pipe)
 {
 	targets_release(pipe->targets);
-	secret_free(pipe, sizeof(*pipe));
+	free(pipe);
 }
 
 /* Beginning and end of the plane. */

@@ -108,8 +108,9 @@ void plane_address(struct plane_address *address, int family, const uint8_t *byt
 /*
  * Make a pipe: what connections have in common.  timeout_ms is how long connecting
  * may take, and a handshake, and delivering the rest of a connection that has
- * failed; idle_ms how long one may carry nothing; UINT64_MAX: for ever.  bind may be NULL.  K is copied.  There is no target
- * yet.  Returns NULL if there is no memory.
+ * failed; idle_ms how long one may carry nothing; UINT64_MAX: for ever.  K outlives
+ * the pipe.  bind may be NULL.  There is no target yet.  Returns NULL if there is no
+ * memory.
  */
 struct plane_pipe *plane_pipe_new(enum role role, const uint8_t K[32], int weak, int require_pfs,
     int keepalive, uint64_t timeout_ms, uint64_t idle_ms, const struct plane_address *bind);

@@ -59,7 +59,7 @@ class NativePlane:
             raise OSError(ffi.errno, os.strerror(ffi.errno))
         self._endings = ffi.new("struct plane_ending[]", ENDINGS_AT_ONCE)
         self._wanted = ffi.new("int *")
-        self._pipes: dict[int, tuple[Pipe, Any]] = {}  # by the id of the first
+        self._pipes: dict[int, _Pipe] = {}  # by the id of the one that it stands for
         self._service: Service | None = None
         self._shared: Any = None  # the counters of all workers, for as long as the plane looks
         self._on_end: dict[int, Callable[[Ending], None]] = {}  # of those that were handed over
@@ -112,8 +112,8 @@ class NativePlane:
 
     def close(self) -> None:
         lib.plane_free(self._plane)
-        for _, handle in self._pipes.values():
-            lib.plane_pipe_free(handle)
+        for pipe in self._pipes.values():
+            pipe.close()
         ffi.release(self._counters)
         if self._shared is not None:
             ffi.release(self._shared)
@@ -121,8 +121,8 @@ class NativePlane:
     def _pipe(self, pipe: Pipe) -> Any:
         """The pipe as the plane has it."""
         if id(pipe) not in self._pipes:
-            self._pipes[id(pipe)] = (pipe, _make_pipe(pipe))
-        return self._pipes[id(pipe)][1]
+            self._pipes[id(pipe)] = _Pipe(pipe)
+        return self._pipes[id(pipe)].handle
 
     def _run(self, timeout: float | None) -> bool:
         """Go on until Python is needed, at most ``timeout`` seconds."""
@@ -213,14 +213,27 @@ def _encode(target: SocketAddress, address: Any) -> None:
         lib.plane_address(address, family, packed, len(packed), port, flow, scope)
 
 
-def _make_pipe(pipe: Pipe) -> Any:
+class _Pipe:
+    """A pipe as the plane has it."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self.pipe = pipe  # its id stands for it, so it must stay
+        self.K = ffi.from_buffer("uint8_t[]", pipe.K)
+        self.handle = _make_pipe(pipe, self.K)
+
+    def close(self) -> None:
+        lib.plane_pipe_free(self.handle)
+        ffi.release(self.K)
+
+
+def _make_pipe(pipe: Pipe, K: Any) -> Any:
     bind = ffi.NULL
     if pipe.bind is not None:
         bind = ffi.new("struct plane_address *")
         _encode(pipe.bind, bind)
     handle = lib.plane_pipe_new(
         lib.ROLE_C if pipe.role is Role.C else lib.ROLE_S,
-        ffi.from_buffer("uint8_t[]", pipe.K),
+        K,
         pipe.weak,
         pipe.require_pfs,
         pipe.keepalive,

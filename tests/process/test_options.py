@@ -46,7 +46,7 @@ def test_an_argument_may_be_attached() -> None:
     assert attached.pipe.key_file == "key"
     assert attached.pipe.target == "/target"
     assert attached.foreground
-    assert attached.connections == 5
+    assert attached.limits.connections == 5
 
 
 @pytest.mark.parametrize("word", ["-f", "--", "-", "--syslog", "-v", ""])
@@ -128,7 +128,7 @@ def test_an_option_before_the_version_must_be_right() -> None:
 def test_the_defaults() -> None:
     found = parsed()
     assert not found.decrypt
-    assert found.connections == 100
+    assert found.limits.connections == 100
     assert found.pid_file == "[127.0.0.1]:1.pid"
     assert found.resolve_interval == 60
     assert found.workers is None
@@ -238,7 +238,7 @@ SECONDS_OUT_OF_RANGE = ["-1", "-0.5", "-inf", "1e999", "0x1p5000", "-1e999"]
 
 @pytest.mark.parametrize("text", INTEGERS)
 def test_integers_are_read_as_c_reads_them(text: str) -> None:
-    assert parsed("-n", text).connections == INTEGERS[text]
+    assert parsed("-n", text).limits.connections == INTEGERS[text]
 
 
 @pytest.mark.parametrize("text", SECONDS)
@@ -277,7 +277,7 @@ def test_zero_stands_for_the_default_and_nan_for_never() -> None:
     assert parsed("-o", "0").pipe.timeout == 5
     assert parsed("-r", "0").resolve_interval == 60
     assert parsed("-r", "nan").resolve_interval == math.inf
-    assert parsed("-n", "0").connections == 0  # no limit
+    assert parsed("-n", "0").limits.connections == 0  # no limit
     assert parsed("--shutdown-timeout", "0").shutdown_timeout == 0
     assert parsed().shutdown_timeout == math.inf
 
