@@ -12,8 +12,6 @@
  * then ends; and whatever has not come out or not ended by then was lost.
  */
 
-#include <stdio.h>
-
 #include "bytes.h"
 #include "kernel.h"
 
@@ -72,9 +70,8 @@ static const uint32_t capacities[] = { 50, 300, 1060, 3000, 4240, 5000, 9000, 20
 static const uint32_t windows[] = { 20000, 5000, 1060, 100 };
 static const uint32_t sizes[] = { 1, 4, 32, 1028, 1060, 1061, 2120, 288 };
 static const int64_t timeouts[] = { 0, -1, 5, 1000 };
-static const int errors[] = {
-	ECONNRESET, ETIMEDOUT, EHOSTUNREACH, EPIPE, ENOMEM, ENOBUFS, EINTR, ENOTCONN
-};
+static const int losses[] = { ECONNRESET, ETIMEDOUT, EHOSTUNREACH };
+static const int errors[] = { EINTR, ENOMEM, ENOBUFS, ECONNRESET };
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -102,6 +99,7 @@ struct session {
 	int excused;			/* the system has failed it: nothing is owed any more */
 	struct simulated_socket *socket[2];
 	uint64_t failed_at[2];		/* when a side has begun to fail, or UINT64_MAX */
+	int unreadable[2];		/* the system does not give what has arrived */
 	uint64_t got[2];		/* payload that has reached a side's peer for good */
 
 	struct handshake peer;
@@ -110,7 +108,7 @@ struct session {
 	uint64_t sealed, opened;	/* packets */
 	uint64_t payload;		/* sealed, in bytes */
 	size_t ends[PACKETS_MAX];	/* of the payload, by packet */
-	size_t forged;			/* the first forged packet, or SIZE_MAX */
+	size_t forged;			/* the first forged packet, or PACKETS_MAX */
 	size_t inbox_length;
 
 	size_t said_length;		/* by the peer, */
@@ -131,14 +129,12 @@ static struct plane *plane;
 static struct simulated_socket *control, *listener;
 static uint64_t last_id;
 static uint64_t total_sealed, total_opened, sum_sealed, sum_opened;
-static int tracing, giving;		/* giving: the peers read whatever comes */
+static int giving;			/* the peers read whatever comes */
 
 static struct {
 	int calls;			/* 0: there is nothing to come */
 	struct act act;
 } after;
-
-#define trace(...) ((void)(tracing && fprintf(stderr, __VA_ARGS__)))
 
 /* Streams: every one is a different piece of the same noise. */
 
@@ -319,6 +315,7 @@ hear(struct session *s, const uint8_t *data, size_t length)
 			promise(is_spoilt(s) || (s->options & PEER_REQUIRES_PFS),
 			    "the plane is understood");
 			s->refused = 1;
+			simulated_hang_up(s->socket[CRYPT]);
 		} else
 			advance_peer(s);
 		data += part;
@@ -363,7 +360,7 @@ forge(struct session *s, uint8_t a)
 	aes256ctr_many(&s->sealing.aes, s->sealed, 0, packet, 0, packet, 0, PACKET_CIPHERTEXT, 1);
 	hmac_sha256_many(&s->sealing.hmac, s->sealed, packet, 0, PACKET_CIPHERTEXT, 1,
 	    packet + PACKET_CIPHERTEXT, 0);
-	if (s->forged == SIZE_MAX)
+	if (s->forged == PACKETS_MAX)
 		s->forged = s->sealed;
 	s->ends[s->sealed++] = s->payload;
 	say(s, packet, sizeof(packet));
@@ -545,14 +542,12 @@ peer_act(const struct act *act)
 		simulated_hang_up(socket);
 		break;
 	case RESET:
-		simulated_reset(socket, errors[act->a % LENGTH(errors)]);
+		simulated_reset(socket, losses[act->a % LENGTH(losses)]);
 		break;
 	case MARK:
 		simulated_mark(socket);
 		break;
 	}
-	if (socket->reset || socket->error != 0)
-		note_failure(s, side);
 	if (side == CRYPT && socket->finished && (s->fed_length < HANDSHAKE_BYTES ||
 	    (s->fed_length - HANDSHAKE_BYTES) % PACKET_BYTES != 0))
 		note_failure(s, CRYPT);
@@ -650,11 +645,20 @@ on_close(struct simulated_socket *socket)
 }
 
 void
-on_fault(struct simulated_socket *socket)
+on_failure(struct simulated_socket *socket)
+{
+	trace("    failure of %d.%d\n", socket->owner, socket->side);
+	note_failure(owner(socket), socket->side);
+}
+
+void
+on_fault(enum simulated_call call, struct simulated_socket *socket)
 {
 	trace("    fault\n");
 	if (socket != NULL)
 		note_failure(owner(socket), socket->side);
+	if (call == CALL_RECV)
+		owner(socket)->unreadable[socket->side] = 1;
 	for (size_t i = 0; i < SESSIONS && socket == NULL; i++)
 		sessions[i].excused = 1;
 }
@@ -688,7 +692,7 @@ open_session(struct session *s, const struct act *act)
 	s->sizes = act->b;
 	s->role = s->options & SERVER ? ROLE_S : ROLE_C;
 	s->failed_at[PLAIN] = s->failed_at[CRYPT] = UINT64_MAX;
-	s->forged = SIZE_MAX - 1;
+	s->forged = PACKETS_MAX;
 	add_socket(s, CRYPT, &fd);
 	s->connection = plane_negotiate(plane, s->id, fd, s->role, K, !(s->options & STRONG),
 	    (s->options & REQUIRE_PFS) != 0);
@@ -736,7 +740,7 @@ is_settled(const struct session *s, int side)
 {
 	const struct simulated_socket *sink = s->socket[!side];
 
-	if (!s->relayed || s->excused || has_failed(s, !side) || sink->deaf)
+	if (!s->relayed || s->excused || s->unreadable[side] || has_failed(s, !side) || sink->deaf)
 		return 1;
 	if (has_failed(s, side) && simulated_now_ms() >= s->failed_at[side] + DRAIN_MS)
 		return 1;

@@ -3,7 +3,6 @@
  */
 #include <sanitizer/asan_interface.h>
 #include <stdarg.h>
-#include <stdio.h>
 
 #include <linux/sockios.h>
 
@@ -26,6 +25,7 @@ static struct {
 } the;
 
 size_t simulated_polls;
+int tracing;
 
 void
 broken(const char *what, const char *condition, int line)
@@ -95,7 +95,7 @@ fails(enum simulated_call call, struct simulated_socket *socket)
 		return 0;
 	the.fault[call] = 0;
 	if (error != EINTR)
-		on_fault(socket);
+		on_fault(call, socket);
 	errno = error;
 	return 1;
 }
@@ -328,8 +328,10 @@ simulated_hang_up(struct simulated_socket *socket)
 		return;
 	}
 	socket->finished = socket->deaf = 1;
-	if (waiting(socket) > 0)
+	if (waiting(socket) > 0) {
 		socket->error = ECONNRESET;
+		on_failure(socket);
+	}
 	wake(socket, UINT32_MAX);
 }
 
@@ -344,6 +346,7 @@ simulated_reset(struct simulated_socket *socket, int error)
 	}
 	socket->error = socket->finished ? EPIPE : error;
 	socket->reset = 1;
+	on_failure(socket);
 	wake(socket, UINT32_MAX);
 }
 
@@ -397,6 +400,7 @@ simulated_recv(int fd, void *buffer, size_t room, int flags)
 	if (socket->finished && socket->family != AF_UNIX)
 		return 0;		/* that comes before any error */
 	errno = take_error(socket);
+	trace("    recv %d.%d: error %d\n", socket->owner, socket->side, errno);
 	if (errno != 0)
 		return -1;
 	if (socket->finished || socket->deaf || socket->reset)
@@ -427,6 +431,7 @@ simulated_send(int fd, const void *data, size_t length, int flags)
 	if (room < length)
 		socket->wants_space = 1;
 	if (room == 0) {
+		trace("    send %d.%d: no room\n", socket->owner, socket->side);
 		errno = EAGAIN;
 		return -1;
 	}
@@ -469,6 +474,7 @@ simulated_getsockopt(int fd, int level, int option, void *value, socklen_t *size
 	assert(option == SO_ERROR || option == SO_DOMAIN);
 	on_call();
 	*(int *)value = option == SO_ERROR ? take_error(socket) : socket->family;
+	trace("    getsockopt %d.%d: %d\n", socket->owner, socket->side, *(int *)value);
 	return 0;
 }
 
@@ -544,7 +550,7 @@ simulated_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
 		unwatch(socket);
 		return 0;
 	}
-	if (fails(CALL_EPOLL_CTL, NULL))
+	if (socket->family != AF_UNSPEC && fails(CALL_EPOLL_CTL, NULL))
 		return -1;
 	assert(operation == EPOLL_CTL_ADD && !socket->watched);
 	socket->watched = 1;
@@ -569,6 +575,7 @@ collect(struct epoll_event *events, int room)
 		socket->queued = 0;
 		if (mask == 0)
 			continue;
+		trace("    event %d.%d: %x\n", socket->owner, socket->side, mask);
 		events[count].events = mask;
 		events[count++].data = socket->interest.data;
 		if (!(socket->interest.events & EPOLLET))
@@ -595,6 +602,7 @@ simulated_epoll_wait(int epoll, struct epoll_event *events, int room, int wait_m
 		;
 	if (count > 0 || wait_ms == 0)
 		return count;
+	trace("    wait: %d\n", wait_ms);
 	if (wait_ms > 0) {
 		the.now_ms += (uint64_t)wait_ms;
 		return 0;

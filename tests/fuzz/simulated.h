@@ -17,6 +17,7 @@
 #include <limits.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -167,8 +168,15 @@ void on_shutdown(struct simulated_socket *socket);
 /* Our program is about to close the socket. */
 void on_close(struct simulated_socket *socket);
 
-/* A call about the socket, or about none in particular (NULL), has failed as it was told to. */
-void on_fault(struct simulated_socket *socket);
+/* The socket has an error from now on. */
+void on_failure(struct simulated_socket *socket);
+
+/* A call about the socket, or about none in particular (NULL), fails as it was told to. */
+void on_fault(enum simulated_call call, struct simulated_socket *socket);
+
+/* Tell what happens, if somebody has asked for it. */
+extern int tracing;
+#define trace(...) ((void)(tracing && fprintf(stderr, __VA_ARGS__)))
 
 /* This must hold, or the input has found a fault. */
 #define promise(condition, what) \
