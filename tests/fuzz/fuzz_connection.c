@@ -969,7 +969,7 @@ progress(void)
 	for (size_t i = 0; i < SESSIONS; i++) {
 		const struct session *s = &sessions[i];
 
-		sum += s->id == 0;
+		sum += s->id == 0 ? 1 : (uint64_t)s->news;
 		for (int side = PLAIN; s->id != 0 && side <= CRYPT; side++) {
 			const struct simulated_socket *socket = s->socket[side];
 

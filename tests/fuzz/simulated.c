@@ -328,10 +328,10 @@ simulated_hang_up(struct simulated_socket *socket)
 		return;
 	}
 	socket->finished = socket->deaf = 1;
-	if (waiting(socket) > 0) {
+	if (waiting(socket) > 0)
 		socket->error = ECONNRESET;
-		on_failure(socket);
-	}
+	if (socket->family == AF_UNIX)
+		on_failure(socket);	/* of the next send */
 	wake(socket, UINT32_MAX);
 }
 

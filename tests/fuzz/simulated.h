@@ -168,7 +168,7 @@ void on_shutdown(struct simulated_socket *socket);
 /* Our program is about to close the socket. */
 void on_close(struct simulated_socket *socket);
 
-/* The socket has an error from now on. */
+/* From now on, there may be an error on the socket. */
 void on_failure(struct simulated_socket *socket);
 
 /* A call about the socket, or about none in particular (NULL), fails as it was told to. */
