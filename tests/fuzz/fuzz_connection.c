@@ -459,6 +459,18 @@ meddle(struct session *s, const struct act *act)
 
 /* The peers, and the way to them. */
 
+/* How much of what has been fed is what was said? */
+static void
+compare(struct session *s)
+{
+	size_t end = s->fed_length < s->said_length ? s->fed_length : s->said_length;
+
+	if (memcmp(s->fed + s->good, s->said + s->good, end - s->good) == 0)
+		s->good = end;
+	while (s->good < end && s->fed[s->good] == s->said[s->good])
+		s->good++;
+}
+
 static void
 feed_crypt(struct session *s, size_t length)
 {
@@ -471,9 +483,7 @@ feed_crypt(struct session *s, size_t length)
 	memcpy(s->fed + s->fed_length, s->outbox, length);
 	s->fed_length += length;
 	cut(s, 0, length);
-	while (s->good < s->fed_length && s->good < s->said_length &&
-	    s->fed[s->good] == s->said[s->good])
-		s->good++;
+	compare(s);
 	if (is_spoilt(s) || s->good >= HANDSHAKE_BYTES + (s->forged + 1) * PACKET_BYTES)
 		note_failure(s, CRYPT);
 	simulated_arrive(s->socket[CRYPT], length);
@@ -606,6 +616,7 @@ void
 on_send(struct simulated_socket *socket, const uint8_t *data, size_t length)
 {
 	struct session *s = owner(socket);
+	size_t start, part;
 
 	trace("    send %d.%d: %zu\n", socket->owner, socket->side, length);
 	if (socket->side == PLAIN) {
@@ -616,9 +627,10 @@ on_send(struct simulated_socket *socket, const uint8_t *data, size_t length)
 		return;
 	}
 	promise(!has_bad_packet(s), "nothing is sent to whom a bad packet has come from");
-	promise(length <= HEARD_MAX, "a send is no larger than a buffer");
-	for (size_t i = 0; i < length; i++)
-		s->heard[(socket->sent + i) % HEARD_MAX] = data[i];
+	start = socket->sent % HEARD_MAX;
+	part = length < HEARD_MAX - start ? length : HEARD_MAX - start;
+	memcpy(s->heard + start, data, part);
+	memcpy(s->heard, data + part, length - part);
 }
 
 void
@@ -980,12 +992,27 @@ progress(void)
 	return sum;
 }
 
+/* Let the plane go on until it waits for something that does not come. */
+static void
+rest(void)
+{
+	uint64_t start = simulated_now_ms();
+
+	while (!(run(-1, 8) & PLANE_INTERRUPTED))
+		;
+	promise(simulated_now_ms() - start < DRAIN_MS, "a failure takes no more time than its rest");
+}
+
 /* Let everything move until nothing does. */
 static void
 settle_down(void)
 {
 	uint64_t before;
 
+	rest();
+	for (size_t i = 0; i < SESSIONS; i++)
+		promise(sessions[i].id == 0 || !sessions[i].socket[CRYPT]->reset,
+		    "a reset is noticed at any time");
 	do {
 		before = progress();
 		for (size_t i = 0; i < SESSIONS; i++) {
@@ -995,8 +1022,7 @@ settle_down(void)
 				feed_crypt(s, SIZE_MAX);
 			relay(s);
 		}
-		while (!(run(-1, 8) & PLANE_INTERRUPTED))
-			;
+		rest();
 	} while (progress() != before);
 }
 
@@ -1012,6 +1038,8 @@ check_liveness(void)
 		for (int side = PLAIN; side <= CRYPT; side++) {
 			promise(is_settled(s, side), "what can be delivered is delivered");
 			promise(!s->socket[side]->reset, "a reset is noticed");
+			promise(!s->socket[side]->deaf || s->socket[side]->family != AF_UNIX,
+			    "whoever has gone is not waited for");
 		}
 		promise(!has_bad_packet(s), "a bad packet is noticed");
 	}
