@@ -598,7 +598,7 @@ simulated_epoll_wait(int epoll, struct epoll_event *events, int room, int wait_m
 	on_call();
 	if (fails(CALL_EPOLL_WAIT, NULL))
 		return -1;
-	while ((count = collect(events, room)) == 0 && wait_ms != 0 && on_idle())
+	while ((count = collect(events, room)) == 0 && wait_ms != 0 && on_idle(wait_ms))
 		;
 	if (count > 0 || wait_ms == 0)
 		return count;

@@ -153,8 +153,8 @@ extern size_t simulated_polls;
 /* Something is asked of the system: a moment at which a peer may do something. */
 void on_call(void);
 
-/* Our program waits, and nothing is ready.  Returns whether something has happened. */
-int on_idle(void);
+/* Our program waits, and nothing is ready.  Returns whether something has happened since. */
+int on_idle(int wait_ms);
 
 /* Our program takes `length` bytes at the stream's position socket->read. */
 void on_recv(struct simulated_socket *socket, uint8_t *buffer, size_t length);
