@@ -31,7 +31,9 @@ AT_ONCE, UNTIL_IT_WAITS = 0, 1  # the timeouts of RUN
 ROOMY = 7  # the capacity of both sockets is the largest
 
 
-def act(what: str, number: int = 0, *, side: int = PLAIN, session: int = 0, extra: int = 0) -> bytes:
+def act(
+    what: str, number: int = 0, *, side: int = PLAIN, session: int = 0, extra: int = 0
+) -> bytes:
     return struct.pack("<BBH", WHAT[what], session | side << 2 | extra << 3, number)
 
 
