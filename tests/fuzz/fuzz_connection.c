@@ -10,6 +10,8 @@
  * So it is known at any time what may come out, and that is what is checked, as
  * it comes out.  When the program is over, everybody gets what they wait for and
  * then ends; and whatever has not come out or not ended by then was lost.
+ *
+ * With TRACE in the environment, an input tells its story.
  */
 
 #include "bytes.h"
@@ -127,6 +129,7 @@ struct session {
 static struct session sessions[SESSIONS];
 static struct plane *plane;
 static struct simulated_socket *control, *listener;
+static int control_fd, listener_fd;
 static uint64_t last_id;
 static uint64_t total_sealed, total_opened, sum_sealed, sum_opened;
 static int giving;			/* the peers read whatever comes */
@@ -962,7 +965,7 @@ perform(const struct act *act)
 	case SIGNAL:
 		simulated_signal(side ? listener : control, act->a & 1);
 		if (side && act->a & 2)
-			plane_yield_listener(plane, 1001);
+			plane_yield_listener(plane, listener_fd);
 		break;
 	case FAULT:
 		fault(act->a % CALLS, errors[act->b % LENGTH(errors)]);
@@ -1101,20 +1104,17 @@ finish(uint8_t how)
 static void
 begin(void)
 {
-	int fd;
-
 	simulated_begin();
 	for (size_t i = 0; i < SESSIONS; i++)
 		sessions[i].id = 0;
 	last_id = total_sealed = total_opened = sum_sealed = sum_opened = 0;
 	after.calls = 0;
-	control = simulated_socket(AF_UNSPEC, &fd);
-	control->owner = -1;
-	plane = plane_new(fd, DRAIN_MS, &total_sealed, &total_opened);
+	control = simulated_socket(AF_UNSPEC, &control_fd);
+	listener = simulated_socket(AF_UNSPEC, &listener_fd);
+	control->owner = listener->owner = -1;
+	plane = plane_new(control_fd, DRAIN_MS, &total_sealed, &total_opened);
 	assert(plane != NULL);
-	listener = simulated_socket(AF_UNSPEC, &fd);
-	listener->owner = -1;
-	plane_watch_listener(plane, fd);
+	plane_watch_listener(plane, listener_fd);
 }
 
 static void
@@ -1123,8 +1123,8 @@ end(void)
 	promise(total_sealed == sum_sealed && total_opened == sum_opened, "the totals are right");
 	promise(simulated_allocated() == 1, "only the plane itself is left");
 	plane_free(plane);
-	simulated_close(1000);
-	simulated_close(1001);
+	simulated_close(control_fd);
+	simulated_close(listener_fd);
 	promise(simulated_open() == 0, "all descriptors are closed");
 }
 
