@@ -114,7 +114,8 @@ struct session {
 	size_t inbox_length;
 
 	size_t said_length;		/* by the peer, */
-	size_t outbox_length;		/* in the hands of others, */
+	size_t outbox_start;		/* in the hands of others: where that begins */
+	size_t outbox_length;
 	size_t fed_length;		/* fed to the plane, */
 	size_t good;			/* and equal to what was said up to here */
 
@@ -218,6 +219,41 @@ owner(const struct simulated_socket *socket)
 	return &sessions[socket->owner];
 }
 
+/* The outbox. */
+
+static uint8_t *
+outbox(struct session *s)
+{
+	return s->outbox + s->outbox_start;
+}
+
+static void
+cut(struct session *s, size_t at, size_t length)
+{
+	if (at >= s->outbox_length)
+		return;
+	if (length > s->outbox_length - at)
+		length = s->outbox_length - at;
+	if (at == 0)
+		s->outbox_start += length;
+	else
+		memmove(outbox(s) + at, outbox(s) + at + length, s->outbox_length - at - length);
+	s->outbox_length -= length;
+	if (s->outbox_length == 0)
+		s->outbox_start = 0;
+}
+
+/* What there is no room for is lost. */
+static void
+insert(struct session *s, size_t at, const uint8_t *data, size_t length)
+{
+	if (at > s->outbox_length || s->outbox_start + s->outbox_length + length > WIRE_MAX)
+		return;
+	memmove(outbox(s) + at + length, outbox(s) + at, s->outbox_length - at);
+	memcpy(outbox(s) + at, data, length);
+	s->outbox_length += length;
+}
+
 /* The authentic peer. */
 
 static void
@@ -226,10 +262,7 @@ say(struct session *s, const uint8_t *data, size_t length)
 	assert(s->said_length + length <= WIRE_MAX);
 	memcpy(s->said + s->said_length, data, length);
 	s->said_length += length;
-	if (s->outbox_length + length <= WIRE_MAX) {
-		memcpy(s->outbox + s->outbox_length, data, length);
-		s->outbox_length += length;
-	}
+	insert(s, s->outbox_length, data, length);
 }
 
 static int
@@ -371,27 +404,6 @@ forge(struct session *s, uint8_t a)
 
 /* The hands that the outbox goes through. */
 
-static void
-cut(struct session *s, size_t at, size_t length)
-{
-	if (at >= s->outbox_length)
-		return;
-	if (length > s->outbox_length - at)
-		length = s->outbox_length - at;
-	memmove(s->outbox + at, s->outbox + at + length, s->outbox_length - at - length);
-	s->outbox_length -= length;
-}
-
-static void
-insert(struct session *s, size_t at, const uint8_t *data, size_t length)
-{
-	if (at > s->outbox_length || s->outbox_length + length > WIRE_MAX)
-		return;
-	memmove(s->outbox + at + length, s->outbox + at, s->outbox_length - at);
-	memcpy(s->outbox + at, data, length);
-	s->outbox_length += length;
-}
-
 /* Where in the outbox the i-th message begins: a packet, or what is left of the handshake. */
 static size_t
 place(const struct session *s, size_t i)
@@ -410,9 +422,9 @@ exchange(struct session *s, size_t first, size_t second)
 
 	if (first + PACKET_BYTES > s->outbox_length || second + PACKET_BYTES > s->outbox_length)
 		return;
-	memcpy(saved, s->outbox + first, PACKET_BYTES);
-	memmove(s->outbox + first, s->outbox + second, PACKET_BYTES);
-	memcpy(s->outbox + second, saved, PACKET_BYTES);
+	memcpy(saved, outbox(s) + first, PACKET_BYTES);
+	memmove(outbox(s) + first, outbox(s) + second, PACKET_BYTES);
+	memcpy(outbox(s) + second, saved, PACKET_BYTES);
 }
 
 static void
@@ -426,7 +438,7 @@ meddle(struct session *s, const struct act *act)
 	switch (act->what) {
 	case FLIP:
 		if (at < s->outbox_length)
-			s->outbox[at] ^= 1 << extra % 8;
+			outbox(s)[at] ^= 1 << extra % 8;
 		break;
 	case DROP:
 		cut(s, at, size);
@@ -439,7 +451,7 @@ meddle(struct session *s, const struct act *act)
 		at = place(s, act->a);
 		if (at + PACKET_BYTES > s->outbox_length)
 			break;
-		memcpy(copy, s->outbox + at, PACKET_BYTES);
+		memcpy(copy, outbox(s) + at, PACKET_BYTES);
 		insert(s, place(s, act->b), copy, PACKET_BYTES);
 		break;
 	case EXCHANGE:
@@ -483,7 +495,7 @@ feed_crypt(struct session *s, size_t length)
 		length = s->outbox_length;
 	if (length > WIRE_MAX - s->fed_length)
 		length = WIRE_MAX - s->fed_length;
-	memcpy(s->fed + s->fed_length, s->outbox, length);
+	memcpy(s->fed + s->fed_length, outbox(s), length);
 	s->fed_length += length;
 	cut(s, 0, length);
 	compare(s);
@@ -852,6 +864,8 @@ check_ended(struct session *s, const struct plane_event *event)
 	    "what is sealed is counted");
 	promise(event->opened <= owed(s, CRYPT) &&
 	    event->opened >= (s->relayed ? s->socket[PLAIN]->sent : 0), "what is opened is counted");
+	promise(event->cause != PLANE_CLEAN || event->opened == s->socket[PLAIN]->sent,
+	    "before a clean end, everything opened is sent");
 	sum_sealed += event->sealed;
 	sum_opened += event->opened;
 	s->id = 0;
