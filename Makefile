@@ -71,10 +71,11 @@ bench-kernels: $(VENV)/ready
 sanitize: build
 	$(BIN)/python tests/sanitize.py
 
-# Fuzz the opening of packets for FUZZ_SECONDS; needs clang.
+# Fuzz FUZZ_TARGETS (open, connection; both if empty) for FUZZ_SECONDS each; needs clang.
 FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?=
 fuzz: build
-	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS)
+	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 # Every system call of the data path fails in every way, at each state of a connection.
 # FAULT_ARGS: see `python -m tests.fault.run --help`.

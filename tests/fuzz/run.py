@@ -1,29 +1,44 @@
-"""Fuzz the opening of packets: ``python -m tests.fuzz.run --seconds N``.
+"""Fuzz what takes bytes from peers: ``python -m tests.fuzz.run --seconds N [target ...]``.
 
-Builds ``fuzz_open.c`` with libFuzzer, AddressSanitizer and UBSan, starts from the protocol's test
-vectors and from what earlier runs have found worth keeping (``corpus/``), and ends with 1 if an
-input broke something; that input is then in ``findings/``.
+Two targets: ``open`` opens packets with every kernel, ``connection`` runs the whole data plane on a
+simulated system.  Each is built with libFuzzer, AddressSanitizer and UBSan, starts from its seeds
+and from what earlier runs have found worth keeping (``corpus-*/``), and runs on all CPUs.  The exit
+status is 1 if an input broke something; that input is then in ``findings/``.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.fuzz.make_seeds import write_seeds
-from tests.helpers import compile_with_crypto
+from tests.fuzz import seeds_connection, seeds_open
+from tests.helpers import NATIVE, compile_with_crypto
 
 HERE = Path(__file__).resolve().parent
-CORPUS = HERE / "corpus"
 FINDINGS = HERE / "findings"
 
-LENGTH_MAX = 4096  # of an input: three packets, or any batch
-SANITIZERS = ("-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all")
+SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+FUZZER = (*SANITIZERS, "-fsanitize=fuzzer")
+
+
+class Target(NamedTuple):
+    name: str
+    compile: Callable[..., None]  # a program, and options of the compiler
+    seeds: Callable[[], Iterator[tuple[str, bytes]]]
+    length_max: int  # of an input
+
+    @property
+    def corpus(self) -> Path:
+        return HERE / f"corpus-{self.name}"
 
 
 class Outcome(NamedTuple):
@@ -31,11 +46,44 @@ class Outcome(NamedTuple):
     executions: int
 
 
+def compile_open(program: Path, *options: str) -> None:
+    compile_with_crypto(["clang"], [HERE / "fuzz_open.c"], program, (*FUZZER, *options))
+
+
+def compile_connection(program: Path, *options: str) -> None:
+    """Only the data plane is explored; how the cryptography does its sums is for ``open``."""
+    flags = ("clang", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{NATIVE}")
+    simulated = ("-include", str(HERE / "simulated.h"))
+    directories = ("aes256ctr", "cpu", "sha256")
+    crypto = [path for name in directories for path in sorted((NATIVE / name).glob("*.c"))]
+    crypto += [NATIVE / name for name in ("hmac_sha256.c", "packet.c")]
+    world = [HERE / name for name in ("fuzz_connection.c", "simulated.c")]
+    plane = ("plane.c", "negotiate.c", "relay.c", "handshake.c", "secret.c")
+    with tempfile.TemporaryDirectory() as objects:
+        for sources in (["-fno-sanitize=undefined", *crypto], [*simulated, *world]):
+            command = [*flags, *SANITIZERS, "-c", *map(str, sources)]
+            subprocess.run(command, cwd=objects, check=True)
+        files = [*(NATIVE / name for name in plane), *Path(objects).glob("*.o")]
+        # what is compared gives no hint: our mutator makes acts, not bytes
+        quick = (*FUZZER, "-fno-sanitize-coverage=trace-cmp")
+        command = [*flags, *quick, *simulated, *map(str, files), "-o", str(program), *options]
+        subprocess.run(command, check=True)
+
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("open", compile_open, seeds_open.seeds, 4096),  # three packets, or any batch
+        Target("connection", compile_connection, seeds_connection.seeds, 512),  # 128 acts
+    )
+}
+
+
 def fuzzer_is_missing() -> bool:
     """Is there no clang that can build fuzzers?"""
     target = "int LLVMFuzzerTestOneInput(const char *p, unsigned long n) { return n ? *p : 0; }"
     with tempfile.TemporaryDirectory() as directory:
-        command = ["clang", *SANITIZERS, "-x", "c", "-", "-o", f"{directory}/program"]
+        command = ["clang", *FUZZER, "-x", "c", "-", "-o", f"{directory}/program"]
         try:
             run = subprocess.run(command, input=target, text=True, capture_output=True, check=False)
         except FileNotFoundError:
@@ -43,54 +91,83 @@ def fuzzer_is_missing() -> bool:
     return run.returncode != 0
 
 
-def build(directory: Path, *options: str) -> Path:
-    program = directory / "fuzz_open"
-    compile_with_crypto(["clang"], [HERE / "fuzz_open.c"], program, (*SANITIZERS, *options))
+def build(target: Target, directory: Path, *options: str) -> Path:
+    program = directory / f"fuzz_{target.name}"
+    target.compile(program, *options)
     return program
 
 
-def fuzz(program: Path, seconds: int, found: Path, findings: Path) -> Outcome:
-    """Run for so long, or over the seeds and the corpus alone if seconds is 0.
+def run(command: list[str]) -> Outcome:
+    """Run one fuzzer; what it says goes to our stderr, except that something was new."""
+    executions = 0
+    environment = {"ASAN_OPTIONS": "quarantine_size_mb=16"} | os.environ
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, errors="replace", env=environment
+    ) as fuzzer:
+        assert fuzzer.stderr is not None
+        for line in fuzzer.stderr:
+            if not re.match(r"#\d+\s+(NEW|REDUCE|RELOAD)", line):
+                sys.stderr.write(line)
+            if match := re.match(r"stat::number_of_executed_units:\s*(\d+)", line):
+                executions = int(match[1])
+    return Outcome(fuzzer.returncode, executions)
 
-    Inputs that reach something new are written to ``found``, those that break something to
-    ``findings``.  What the fuzzer says goes to our stderr, except that something was new.
+
+def fuzz(
+    target: Target, program: Path, limit: str, found: Path, findings: Path, jobs: int = 1
+) -> Outcome:
+    """Run within a limit of libFuzzer's; ``-runs=0`` means the seeds and the corpus alone.
+
+    Inputs that reach something new are written to ``found``, which the jobs share, those that break
+    something to ``findings``.
     """
-    with tempfile.TemporaryDirectory() as seeds:
-        write_seeds(Path(seeds))
-        command = [
-            str(program),
-            *("-print_final_stats=1", f"-max_len={LENGTH_MAX}", f"-artifact_prefix={findings}/"),
-            "-runs=0" if seconds == 0 else f"-max_total_time={seconds}",
-            *(str(found), str(CORPUS), seeds),
-        ]
-        executions = 0
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace") as run:
-            assert run.stderr is not None
-            for line in run.stderr:
-                if not re.match(r"#\d+\s+(NEW|REDUCE)", line):
-                    sys.stderr.write(line)
-                if match := re.match(r"stat::number_of_executed_units:\s*(\d+)", line):
-                    executions = int(match[1])
-    return Outcome(run.returncode, executions)
+    with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(jobs) as pool:
+        for name, data in target.seeds():
+            Path(directory, name).write_bytes(data)
+        target.corpus.mkdir(exist_ok=True)
+        options = ("-print_final_stats=1", f"-max_len={target.length_max}", limit)
+        inputs = (str(found), str(target.corpus), directory)
+        command = [str(program), *options, f"-artifact_prefix={findings}/{target.name}-", *inputs]
+        outcomes = list(pool.map(run, [command] * jobs))
+    return Outcome(
+        max(abs(outcome.status) for outcome in outcomes),
+        sum(outcome.executions for outcome in outcomes),
+    )
 
 
-def keep(program: Path, found: Path) -> None:
-    """Make the corpus anew, of as few and short inputs as reach everything that is reached."""
+def keep(target: Target, program: Path, found: Path) -> None:
+    """Make the corpus anew, of as few inputs as reach everything that is reached."""
     with tempfile.TemporaryDirectory() as directory:
         least = Path(directory)
-        command = [str(program), "-merge=1", f"-max_len={LENGTH_MAX}", directory, str(CORPUS)]
-        subprocess.run([*command, str(found)], check=True, capture_output=True)
-        for path in CORPUS.iterdir():
+        options = ("-set_cover_merge=1", f"-max_len={target.length_max}")
+        command = [str(program), *options, directory, str(target.corpus), str(found)]
+        subprocess.run(command, check=True, capture_output=True)
+        for path in target.corpus.iterdir():
             path.unlink()
         for path in least.iterdir():
-            (CORPUS / path.name).write_bytes(path.read_bytes())
+            (target.corpus / path.name).write_bytes(path.read_bytes())
+
+
+def explore(target: Target, limit: str, jobs: int, keeping: bool) -> Outcome:
+    with tempfile.TemporaryDirectory() as directory:
+        program = build(target, Path(directory))
+        found = Path(directory, "found")
+        found.mkdir()
+        outcome = fuzz(target, program, limit, found, FINDINGS, jobs)
+        if keeping and outcome.status == 0:
+            keep(target, program, found)
+    return outcome
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.fuzz.run", description="Fuzz the opening of packets."
+        prog="python -m tests.fuzz.run", description="Fuzz what takes bytes from peers."
     )
-    parser.add_argument("--seconds", type=int, required=True, help="how long; 0: the corpus alone")
+    parser.add_argument("target", nargs="*", choices=[[], *TARGETS], help="default: all")
+    limits = parser.add_mutually_exclusive_group(required=True)
+    limits.add_argument("--seconds", type=int, help="how long for each; 0: the corpus alone")
+    limits.add_argument("--executions", type=int, help="how many of each")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="at once")
     parser.add_argument("--keep", action="store_true", help="add what is found to the corpus")
     arguments = parser.parse_args()
     if fuzzer_is_missing():
@@ -100,18 +177,18 @@ def main() -> int:
         )
         return 1
     FINDINGS.mkdir(exist_ok=True)
-    CORPUS.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as directory:
-        program = build(Path(directory))
-        found = Path(directory, "found")
-        found.mkdir()
-        outcome = fuzz(program, arguments.seconds, found, FINDINGS)
-        if arguments.keep and outcome.status == 0:
-            keep(program, found)
+    if arguments.executions is not None:
+        limit = f"-runs={-(-arguments.executions // arguments.jobs)}"
+    else:
+        limit = f"-max_total_time={arguments.seconds}" if arguments.seconds else "-runs=0"
+    explored = partial(explore, limit=limit, jobs=arguments.jobs, keeping=arguments.keep)
+    names = arguments.target or list(TARGETS)
+    outcomes = {name: explored(TARGETS[name]) for name in names}
+    for name, outcome in outcomes.items():
+        print(f"executions of {name}: {outcome.executions}")
     findings = sorted(FINDINGS.iterdir())
-    print(f"executions: {outcome.executions}")
     print(f"findings: {', '.join(map(str, findings)) or 'none'}")
-    return 1 if outcome.status != 0 or findings else 0
+    return 1 if findings or any(outcome.status for outcome in outcomes.values()) else 0
 
 
 if __name__ == "__main__":

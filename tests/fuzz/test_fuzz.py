@@ -1,4 +1,4 @@
-"""The fuzzer works: a short run is clean, and it would find a fault."""
+"""The fuzzers work: a short run of each is clean, and they would find faults."""
 
 from __future__ import annotations
 
@@ -6,51 +6,130 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.make_seeds import write_seeds
-from tests.fuzz.run import build, fuzz, fuzzer_is_missing
+from tests.fuzz.run import TARGETS, Target, build, fuzz, fuzzer_is_missing
 from tests.helpers import lack
 
-# If the environment says so, every tag is good.
-FAULT = """
-#include <stddef.h>
+# What goes wrong if the environment says so.
+FAULTS = {
+    "open": """
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 int __real_equal_in_constant_time(const uint8_t *a, const uint8_t *b, size_t length);
 int __wrap_equal_in_constant_time(const uint8_t *a, const uint8_t *b, size_t length);
 
+static int
+is_planted(const char *fault)
+{
+	static const char *planted;
+
+	if (planted == NULL)
+		planted = getenv("FAULT") != NULL ? getenv("FAULT") : "";
+	return strcmp(planted, fault) == 0;
+}
+
 int
 __wrap_equal_in_constant_time(const uint8_t *a, const uint8_t *b, size_t length)
 {
-	return getenv("FAULT") != NULL || __real_equal_in_constant_time(a, b, length);
+	return is_planted("every tag is good") || __real_equal_in_constant_time(a, b, length);
 }
 """
+}
+FAULTS["connection"] = (
+    FAULTS["open"]
+    + """
+int __real_simulated_close(int fd);
+int __wrap_simulated_close(int fd);
+int __real_simulated_epoll_wait(int epoll, struct epoll_event *events, int room, int wait_ms);
+int __wrap_simulated_epoll_wait(int epoll, struct epoll_event *events, int room, int wait_ms);
+ssize_t __real_simulated_recv(int fd, void *buffer, size_t room, int flags);
+ssize_t __wrap_simulated_recv(int fd, void *buffer, size_t room, int flags);
+
+int
+__wrap_simulated_close(int fd)
+{
+	return is_planted("a descriptor stays open") && fd % 2 ? 0 : __real_simulated_close(fd);
+}
+
+int
+__wrap_simulated_epoll_wait(int epoll, struct epoll_event *events, int room, int wait_ms)
+{
+	int count = __real_simulated_epoll_wait(epoll, events, room, wait_ms);
+
+	for (int i = 0; i < count && is_planted("an edge is lost"); i++)
+		events[i].events &= ~(uint32_t)EPOLLOUT;
+	return count;
+}
+
+ssize_t
+__wrap_simulated_recv(int fd, void *buffer, size_t room, int flags)
+{
+	ssize_t got = __real_simulated_recv(fd, buffer, room, flags);
+
+	if (is_planted("a reset is taken for an end") && got < 0 && errno == ECONNRESET)
+		return 0;
+	if (is_planted("a byte changes") && got > 1000)
+		((uint8_t *)buffer)[999] ^= 1;
+	return got;
+}
+"""
+)
+WRAPPED = {
+    "open": ["equal_in_constant_time"],
+    "connection": [
+        "equal_in_constant_time",
+        "simulated_close",
+        "simulated_epoll_wait",
+        "simulated_recv",
+    ],
+}
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Each target with the faults in it."""
     if fuzzer_is_missing():
         lack("there is no clang with libFuzzer")
     directory = tmp_path_factory.mktemp("fuzz")
-    fault = directory / "fault.c"
-    fault.write_text(FAULT)
-    return build(directory, str(fault), "-Wl,--wrap=equal_in_constant_time")
+    programs = {}
+    for name, target in TARGETS.items():
+        fault = directory / f"fault_{name}.c"
+        fault.write_text(FAULTS[name])
+        wraps = [f"-Wl,--wrap={function}" for function in WRAPPED[name]]
+        programs[name] = build(target, directory, str(fault), *wraps)
+    return programs
 
 
-def test_a_short_run_is_clean(program: Path, tmp_path: Path) -> None:
-    seeds, found, findings = (tmp_path / name for name in ("seeds", "found", "findings"))
-    for directory in (seeds, found, findings):
+@pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
+def test_a_short_run_is_clean(programs: dict[str, Path], tmp_path: Path, target: Target) -> None:
+    found, findings = tmp_path / "found", tmp_path / "findings"
+    for directory in (found, findings):
         directory.mkdir()
-    write_seeds(seeds)
-    outcome = fuzz(program, 2, found, findings)
+    outcome = fuzz(target, programs[target.name], "-max_total_time=2", found, findings)
     assert outcome.status == 0
-    assert outcome.executions >= len(list(seeds.iterdir()))
+    assert outcome.executions >= len(list(target.seeds()))
     assert list(findings.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("open", "every tag is good"),
+        ("connection", "every tag is good"),
+        ("connection", "an edge is lost"),
+        ("connection", "a reset is taken for an end"),
+        ("connection", "a byte changes"),
+        ("connection", "a descriptor stays open"),
+    ],
+)
 def test_a_fault_would_be_found(
-    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    programs: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    fault: str,
 ) -> None:
-    monkeypatch.setenv("FAULT", "yes")
-    assert fuzz(program, 0, tmp_path, tmp_path).status != 0
-    assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == ["crash"]
+    monkeypatch.setenv("FAULT", fault)
+    assert fuzz(TARGETS[name], programs[name], "-runs=0", tmp_path, tmp_path).status != 0
+    assert [path.name.split("-")[:2] for path in tmp_path.iterdir()] == [[name, "crash"]]

@@ -9,7 +9,6 @@ kind of mutation and place in the batch, lead it behind the tag.  The layouts ar
 import struct
 from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 
 from tests.helpers import VECTORS
 
@@ -69,6 +68,6 @@ def sealed_seeds() -> Iterator[tuple[str, bytes]]:
         yield f"{name}-{length}", header + batch + changes + TEXT
 
 
-def write_seeds(directory: Path) -> None:
-    for name, data in (*raw_seeds(), *sealed_seeds()):
-        (directory / name).write_bytes(data)
+def seeds() -> Iterator[tuple[str, bytes]]:
+    yield from raw_seeds()
+    yield from sealed_seeds()

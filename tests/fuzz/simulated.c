@@ -1,0 +1,612 @@
+/*
+ * The simulated system.  See simulated.h.
+ */
+#include <sanitizer/asan_interface.h>
+#include <stdarg.h>
+
+#include <linux/sockios.h>
+
+#undef calloc
+#undef free
+#undef malloc
+
+#define EPOLL_FD 900
+#define FIRST_FD 1000			/* not the descriptors of the fuzzer */
+
+static struct {
+	struct simulated_socket sockets[SOCKETS_MAX];
+	struct simulated_socket *ready[SOCKETS_MAX];	/* epoll's list, in the order of its events */
+	size_t count, ready_count;
+	int epoll_open;
+	int fault[CALLS];
+	uint64_t now_ms;
+	uint64_t entropy;
+	size_t allocated;
+} the;
+
+size_t simulated_polls;
+int tracing;
+
+void
+broken(const char *what, const char *condition, int line)
+{
+	fprintf(stderr, "broken promise: %s (%s, line %d)\n", what, condition, line);
+	abort();
+}
+
+void
+simulated_begin(void)
+{
+	promise(the.allocated == 0, "all memory is freed");
+	promise(simulated_open() == 0, "all descriptors are closed");
+	memset(&the, 0, sizeof(the));
+	the.now_ms = 1000;
+}
+
+uint64_t
+simulated_now_ms(void)
+{
+	return the.now_ms;
+}
+
+void
+simulated_pass(uint64_t ms)
+{
+	the.now_ms += ms;
+}
+
+size_t
+simulated_allocated(void)
+{
+	return the.allocated;
+}
+
+size_t
+simulated_open(void)
+{
+	size_t count = (size_t)the.epoll_open;
+
+	for (size_t i = 0; i < the.count; i++)
+		count += (size_t)the.sockets[i].open;
+	return count;
+}
+
+/* Faults. */
+
+void
+simulated_fail(enum simulated_call call, int error)
+{
+	the.fault[call] = error;
+}
+
+void
+simulated_fail_no_more(void)
+{
+	memset(the.fault, 0, sizeof(the.fault));
+}
+
+/* Is this call to fail?  Then it sets errno. */
+static int
+fails(enum simulated_call call, struct simulated_socket *socket)
+{
+	int error = the.fault[call];
+
+	if (error == 0)
+		return 0;
+	the.fault[call] = 0;
+	if (error != EINTR)
+		on_fault(call, socket);
+	errno = error;
+	return 1;
+}
+
+/* Memory.  The plane alone is large: its place is kept, because mapping it anew would take more
+ * time than everything else. */
+
+static uint8_t plane_memory[sizeof(struct plane)] __attribute__((aligned(16)));
+static int plane_memory_used;
+
+void *
+simulated_malloc(size_t size)
+{
+	void *p;
+
+	promise(size == sizeof(struct plane) || size == sizeof(struct connection) ||
+	    size == sizeof(struct handshake) || (size > 0 && size <= BATCH_CRYPT),
+	    "no more than a batch waits in one direction");
+	if (fails(CALL_MALLOC, NULL))
+		return NULL;
+	if (size == sizeof(struct plane)) {
+		promise(!plane_memory_used, "there is one plane");
+		plane_memory_used = 1;
+		ASAN_UNPOISON_MEMORY_REGION(plane_memory, sizeof(plane_memory));
+		p = plane_memory;
+	} else
+		p = malloc(size);
+	assert(p != NULL);
+	the.allocated++;
+	return p;
+}
+
+void *
+simulated_calloc(size_t count, size_t size)
+{
+	void *p = simulated_malloc(count * size);
+
+	return p == NULL ? NULL : memset(p, 0, count * size);
+}
+
+void
+simulated_free(void *p)
+{
+	if (p == NULL)
+		return;
+	the.allocated--;
+	if (p == plane_memory) {
+		plane_memory_used = 0;
+		ASAN_POISON_MEMORY_REGION(plane_memory, sizeof(plane_memory));
+	} else
+		free(p);
+}
+
+/* Secrets. */
+
+int
+simulated_getentropy(void *buffer, size_t length)
+{
+	uint8_t *bytes = buffer;
+
+	if (fails(CALL_GETENTROPY, NULL))
+		return -1;
+	while (length-- > 0) {		/* never the same twice */
+		the.entropy = the.entropy * 6364136223846793005u + 1442695040888963407u;
+		*bytes++ = (uint8_t)(the.entropy >> 56);
+	}
+	return 0;
+}
+
+void
+simulated_group14_power_of_generator(const uint8_t x[32], uint8_t y[256])
+{
+	memset(y, 0, 256);
+	for (size_t i = 0; i < 32; i++)
+		y[i] = x[i];
+}
+
+void
+simulated_group14_power(const uint8_t base[256], const uint8_t x[32], uint8_t y[256])
+{
+	int is_one = 1;
+
+	for (size_t i = 0; i < 256; i++)
+		is_one &= base[i] == (i == 255);
+	memcpy(y, base, 256);
+	for (size_t i = 0; i < 32 && !is_one; i++)
+		y[i] ^= x[i];
+}
+
+/* Time. */
+
+int
+simulated_clock_gettime(clockid_t clock, struct timespec *now)
+{
+	promise(clock == CLOCK_MONOTONIC, "time does not jump");
+	now->tv_sec = (time_t)(the.now_ms / 1000);
+	now->tv_nsec = (long)(the.now_ms % 1000) * 1000000;
+	return 0;
+}
+
+/* Sockets. */
+
+struct simulated_socket *
+simulated_socket(int family, int *fd)
+{
+	struct simulated_socket *socket = &the.sockets[the.count];
+
+	assert(the.count < SOCKETS_MAX);
+	*fd = FIRST_FD + (int)the.count++;
+	socket->family = family;
+	socket->open = 1;
+	socket->mark = UINT64_MAX;
+	return socket;
+}
+
+static struct simulated_socket *
+at(int fd)
+{
+	promise(fd >= FIRST_FD && fd < FIRST_FD + (int)the.count &&
+	    the.sockets[fd - FIRST_FD].open, "only open descriptors are used");
+	return &the.sockets[fd - FIRST_FD];
+}
+
+/* Something has happened that those are told of who wait for any of `events`, or for anything. */
+static void
+wake(struct simulated_socket *socket, uint32_t events)
+{
+	if (!socket->watched || socket->queued || !((socket->interest.events | EPOLLERR) & events))
+		return;
+	socket->queued = 1;
+	the.ready[the.ready_count++] = socket;
+}
+
+static uint64_t
+waiting(const struct simulated_socket *socket)
+{
+	return socket->sent - socket->taken;
+}
+
+static int
+is_writable(const struct simulated_socket *socket)
+{
+	if (socket->family == AF_UNIX)
+		return 4 * waiting(socket) <= socket->capacity;
+	return 3 * waiting(socket) <= 2 * socket->capacity;
+}
+
+static uint32_t
+state(struct simulated_socket *socket)
+{
+	int no_reading = socket->finished || socket->deaf || socket->reset;
+	int no_writing = socket->shut || socket->reset ||
+	    (socket->deaf && socket->family == AF_UNIX);
+	uint32_t events = 0;
+
+	if (socket->family == AF_UNSPEC)
+		return socket->arrived > 0 ? EPOLLIN : 0;
+	if (no_reading && no_writing)
+		events |= EPOLLHUP;
+	if (no_reading)
+		events |= EPOLLIN | EPOLLRDHUP;
+	if (socket->arrived > socket->read)
+		events |= EPOLLIN;
+	if (is_writable(socket) || (no_writing && socket->family != AF_UNIX))
+		events |= EPOLLOUT;
+	else
+		socket->wants_space = 1;
+	if (socket->urgent)
+		events |= EPOLLPRI;
+	if (socket->error != 0)
+		events |= EPOLLERR;
+	return events;
+}
+
+static int
+take_error(struct simulated_socket *socket)
+{
+	int error = socket->error;
+
+	socket->error = 0;
+	return error;
+}
+
+uint64_t
+simulated_window(const struct simulated_socket *socket)
+{
+	if (!socket->open || socket->finished || socket->deaf || socket->reset)
+		return 0;
+	return socket->window - (socket->arrived - socket->read);
+}
+
+void
+simulated_arrive(struct simulated_socket *socket, uint64_t length)
+{
+	assert(length <= simulated_window(socket));
+	if (length == 0)
+		return;
+	socket->arrived += length;
+	wake(socket, EPOLLIN);
+}
+
+void
+simulated_mark(struct simulated_socket *socket)
+{
+	if (simulated_window(socket) == 0)
+		return;
+	socket->mark = socket->arrived;
+	if (socket->family == AF_UNIX)
+		return;			/* known by the data that it comes with */
+	socket->urgent = 1;
+	wake(socket, EPOLLPRI);
+}
+
+void
+simulated_finish(struct simulated_socket *socket)
+{
+	if (!socket->open || socket->finished || socket->deaf || socket->reset)
+		return;
+	socket->finished = 1;
+	wake(socket, UINT32_MAX);
+}
+
+void
+simulated_hang_up(struct simulated_socket *socket)
+{
+	if (!socket->open || socket->deaf || socket->reset)
+		return;
+	if (socket->family != AF_UNIX && waiting(socket) > 0) {
+		simulated_reset(socket, ECONNRESET);
+		return;
+	}
+	socket->finished = socket->deaf = 1;
+	if (waiting(socket) > 0)
+		socket->error = ECONNRESET;
+	if (socket->family == AF_UNIX)
+		on_failure(socket);	/* of the next send */
+	wake(socket, UINT32_MAX);
+}
+
+void
+simulated_reset(struct simulated_socket *socket, int error)
+{
+	if (!socket->open || socket->reset)
+		return;
+	if (socket->family == AF_UNIX) {
+		simulated_hang_up(socket);
+		return;
+	}
+	socket->error = socket->finished ? EPIPE : error;
+	socket->reset = 1;
+	on_failure(socket);
+	wake(socket, UINT32_MAX);
+}
+
+uint64_t
+simulated_take(struct simulated_socket *socket, uint64_t length)
+{
+	if (!socket->open || socket->deaf || socket->reset)
+		return 0;
+	if (length > waiting(socket))
+		length = waiting(socket);
+	socket->taken += length;
+	if (length > 0 && is_writable(socket) &&
+	    (socket->family == AF_UNIX || socket->wants_space)) {
+		socket->wants_space = 0;
+		wake(socket, EPOLLOUT);
+	}
+	return length;
+}
+
+void
+simulated_signal(struct simulated_socket *socket, int readable)
+{
+	socket->arrived = (uint64_t)readable;
+	if (readable)
+		wake(socket, EPOLLIN);
+}
+
+ssize_t
+simulated_recv(int fd, void *buffer, size_t room, int flags)
+{
+	struct simulated_socket *socket = at(fd);
+	uint64_t length;
+
+	(void)flags;
+	promise(room > 0, "no call is in vain");
+	on_call();
+	if (fails(CALL_RECV, socket))
+		return -1;
+	length = socket->arrived - socket->read;
+	if (length > 0) {
+		if (length > room)
+			length = room;
+		if (socket->mark > socket->read && length > socket->mark - socket->read)
+			length = socket->mark - socket->read;
+		on_recv(socket, buffer, (size_t)length);
+		socket->read += length;
+		if (socket->read > socket->mark)
+			socket->urgent = 0;
+		return (ssize_t)length;
+	}
+	if (socket->finished && socket->family != AF_UNIX)
+		return 0;		/* that comes before any error */
+	errno = take_error(socket);
+	trace("    recv %d.%d: error %d\n", socket->owner, socket->side, errno);
+	if (errno != 0)
+		return -1;
+	if (socket->finished || socket->deaf || socket->reset)
+		return 0;
+	errno = EAGAIN;
+	return -1;
+}
+
+ssize_t
+simulated_send(int fd, const void *data, size_t length, int flags)
+{
+	struct simulated_socket *socket = at(fd);
+	uint64_t room;
+
+	promise(flags & MSG_NOSIGNAL, "no signal is raised");
+	promise(length > 0, "no call is in vain");
+	on_call();
+	if (fails(CALL_SEND, socket))
+		return -1;
+	promise(!socket->shut, "nothing is sent behind the end");
+	if (socket->reset || socket->error != 0 || (socket->deaf && socket->family == AF_UNIX)) {
+		errno = socket->family == AF_UNIX ? 0 : take_error(socket);
+		if (errno == 0)
+			errno = EPIPE;
+		return -1;
+	}
+	room = socket->capacity - waiting(socket);
+	if (room < length)
+		socket->wants_space = 1;
+	if (room == 0) {
+		trace("    send %d.%d: no room\n", socket->owner, socket->side);
+		errno = EAGAIN;
+		return -1;
+	}
+	if (length > room)
+		length = (size_t)room;
+	on_send(socket, data, length);
+	socket->sent += length;
+	if (socket->deaf)		/* whom that reaches says so */
+		simulated_reset(socket, ECONNRESET);
+	return (ssize_t)length;
+}
+
+int
+simulated_shutdown(int fd, int how)
+{
+	struct simulated_socket *socket = at(fd);
+
+	promise(how == SHUT_WR, "only our own direction is ended");
+	on_call();
+	if (fails(CALL_SHUTDOWN, socket))
+		return -1;
+	promise(!socket->shut, "an end is passed on once");
+	if (!socket->reset)
+		on_shutdown(socket);
+	socket->shut = 1;
+	wake(socket, UINT32_MAX);
+	if (socket->reset && socket->family != AF_UNIX) {
+		errno = ENOTCONN;
+		return -1;
+	}
+	return 0;
+}
+
+int
+simulated_getsockopt(int fd, int level, int option, void *value, socklen_t *size)
+{
+	struct simulated_socket *socket = at(fd);
+
+	assert(level == SOL_SOCKET && *size == sizeof(int));
+	assert(option == SO_ERROR || option == SO_DOMAIN);
+	on_call();
+	*(int *)value = option == SO_ERROR ? take_error(socket) : socket->family;
+	trace("    getsockopt %d.%d: %d\n", socket->owner, socket->side, *(int *)value);
+	return 0;
+}
+
+int
+simulated_setsockopt(int fd, int level, int option, const void *value, socklen_t size)
+{
+	const struct linger *linger = value;
+
+	assert(level == SOL_SOCKET && option == SO_LINGER && size == sizeof(*linger));
+	at(fd)->lingering = !linger->l_onoff;
+	return 0;
+}
+
+int
+simulated_ioctl(int fd, unsigned long request, ...)
+{
+	va_list arguments;
+
+	assert(request == SIOCOUTQ);
+	on_call();
+	va_start(arguments, request);
+	*va_arg(arguments, int *) = (int)waiting(at(fd));
+	va_end(arguments);
+	return 0;
+}
+
+static void
+unwatch(struct simulated_socket *socket)
+{
+	size_t kept = 0;
+
+	socket->watched = socket->queued = 0;
+	for (size_t i = 0; i < the.ready_count; i++) {
+		if (the.ready[i] != socket)
+			the.ready[kept++] = the.ready[i];
+	}
+	the.ready_count = kept;
+}
+
+int
+simulated_close(int fd)
+{
+	if (fd == EPOLL_FD) {
+		promise(the.epoll_open, "a descriptor is closed once");
+		the.epoll_open = 0;
+		return 0;
+	}
+	on_close(at(fd));
+	unwatch(at(fd));
+	at(fd)->open = 0;
+	return 0;
+}
+
+/* epoll. */
+
+int
+simulated_epoll_create1(int flags)
+{
+	promise(flags & EPOLL_CLOEXEC, "no descriptor is inherited");
+	assert(!the.epoll_open);
+	the.epoll_open = 1;
+	return EPOLL_FD;
+}
+
+int
+simulated_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
+{
+	struct simulated_socket *socket = at(fd);
+
+	assert(epoll == EPOLL_FD && the.epoll_open);
+	if (operation == EPOLL_CTL_DEL) {
+		assert(socket->watched);
+		unwatch(socket);
+		return 0;
+	}
+	if (socket->family != AF_UNSPEC && fails(CALL_EPOLL_CTL, NULL))
+		return -1;
+	assert(operation == EPOLL_CTL_ADD && !socket->watched);
+	socket->watched = 1;
+	socket->interest = *event;
+	if (state(socket) & (event->events | EPOLLERR | EPOLLHUP))
+		wake(socket, UINT32_MAX);
+	return 0;
+}
+
+/* Report at most `room` of those that are ready; who is watched for edges is reported once. */
+static int
+collect(struct epoll_event *events, int room)
+{
+	struct simulated_socket *again[SOCKETS_MAX];
+	size_t taken = 0, kept = 0;
+	int count = 0;
+
+	while (taken < the.ready_count && count < room) {
+		struct simulated_socket *socket = the.ready[taken++];
+		uint32_t mask = state(socket) & (socket->interest.events | EPOLLERR | EPOLLHUP);
+
+		socket->queued = 0;
+		if (mask == 0)
+			continue;
+		trace("    event %d.%d: %x\n", socket->owner, socket->side, mask);
+		events[count].events = mask;
+		events[count++].data = socket->interest.data;
+		if (!(socket->interest.events & EPOLLET))
+			again[kept++] = socket;
+	}
+	the.ready_count -= taken;
+	memmove(the.ready, the.ready + taken, the.ready_count * sizeof(the.ready[0]));
+	for (size_t i = 0; i < kept; i++)
+		wake(again[i], UINT32_MAX);
+	return count;
+}
+
+int
+simulated_epoll_wait(int epoll, struct epoll_event *events, int room, int wait_ms)
+{
+	int count;
+
+	assert(epoll == EPOLL_FD && the.epoll_open && room > 0);
+	promise(simulated_polls++ < 10000, "it comes to rest");
+	on_call();
+	if (fails(CALL_EPOLL_WAIT, NULL))
+		return -1;
+	while ((count = collect(events, room)) == 0 && wait_ms != 0 && on_idle(wait_ms))
+		;
+	if (count > 0 || wait_ms == 0)
+		return count;
+	trace("    wait: %d\n", wait_ms);
+	if (wait_ms > 0) {
+		the.now_ms += (uint64_t)wait_ms;
+		return 0;
+	}
+	errno = EINTR;			/* or it would wait forever */
+	return -1;
+}

@@ -1,0 +1,190 @@
+#ifndef SIMULATED_H
+#define SIMULATED_H
+
+/*
+ * A system for the data plane to run on that makes no system call: stream
+ * sockets, epoll, a clock, entropy and memory, all of them small, deterministic
+ * and under the control of whoever plays the peers.
+ *
+ * This header comes before everything else (-include): behind it, the calls of
+ * the table below go to simulated.c.  A call that the data plane learns to make
+ * belongs into that table.  What the sockets do is what Linux does, as far as
+ * epoll's readers can tell: `net/ipv4/tcp.c`, `net/unix/af_unix.c`.
+ */
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "connection.h"
+#include "handshake.h"
+
+/* Batches of a few packets, so that filling one costs little; the plane's own buffers are larger. */
+#undef BATCH_PACKETS
+#define BATCH_PACKETS 4
+
+#define clock_gettime simulated_clock_gettime
+#define close simulated_close
+#define epoll_create1 simulated_epoll_create1
+#define epoll_ctl simulated_epoll_ctl
+#define epoll_wait simulated_epoll_wait
+#define getentropy simulated_getentropy
+#define getsockopt simulated_getsockopt
+#define ioctl simulated_ioctl
+#define recv simulated_recv
+#define send simulated_send
+#define setsockopt simulated_setsockopt
+#define shutdown simulated_shutdown
+
+#define calloc simulated_calloc
+#define free simulated_free
+#define malloc simulated_malloc
+
+#define group14_power simulated_group14_power
+#define group14_power_of_generator simulated_group14_power_of_generator
+
+int simulated_clock_gettime(clockid_t clock, struct timespec *now);
+int simulated_close(int fd);
+int simulated_epoll_create1(int flags);
+int simulated_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event);
+int simulated_epoll_wait(int epoll, struct epoll_event *events, int room, int wait_ms);
+int simulated_getentropy(void *buffer, size_t length);
+int simulated_getsockopt(int fd, int level, int option, void *value, socklen_t *size);
+int simulated_ioctl(int fd, unsigned long request, ...);
+ssize_t simulated_recv(int fd, void *buffer, size_t room, int flags);
+ssize_t simulated_send(int fd, const void *data, size_t length, int flags);
+int simulated_setsockopt(int fd, int level, int option, const void *value, socklen_t size);
+int simulated_shutdown(int fd, int how);
+
+void *simulated_calloc(size_t count, size_t size);
+void simulated_free(void *p);
+void *simulated_malloc(size_t size);
+
+/* Stand-ins for the exponentiations that commute as those do, and take no time. */
+void simulated_group14_power(const uint8_t base[256], const uint8_t x[32], uint8_t y[256]);
+void simulated_group14_power_of_generator(const uint8_t x[32], uint8_t y[256]);
+
+/* Sockets, as those see them who play the peers. */
+
+#define SOCKETS_MAX 16
+
+struct simulated_socket {
+	int owner;			/* the caller's: whose it is, */
+	int side;			/* and on which side */
+	int family;			/* AF_INET, AF_UNIX; AF_UNSPEC: a descriptor that is only watched */
+	int open;			/* our program has not closed it */
+	int lingering;			/* closing it lets the rest go out, instead of resetting */
+
+	uint64_t arrived, read;		/* bytes from the peer: in all, and taken by our program */
+	uint64_t window;		/* how many may wait */
+	uint64_t mark;			/* where a read ends early */
+	unsigned urgent : 1;		/* because of urgent data */
+	unsigned finished : 1;		/* the peer has said that there is no more */
+	unsigned deaf : 1;		/* the peer has closed: it neither reads nor writes */
+	unsigned reset : 1;		/* the peer, or the way to it, is gone */
+	int error;			/* pending, or 0 */
+
+	uint64_t sent, taken;		/* bytes to the peer: in all, and acknowledged */
+	uint64_t capacity;		/* how many may wait */
+	unsigned shut : 1;		/* our program has said that there is no more */
+	unsigned wants_space : 1;	/* and it has been told that there is none */
+
+	unsigned watched : 1;
+	unsigned queued : 1;		/* in epoll's ready list */
+	struct epoll_event interest;
+};
+
+/* Begin anew.  Nothing is open, and everything that was allocated is freed. */
+void simulated_begin(void);
+
+/* A new socket; the descriptor is in *fd. */
+struct simulated_socket *simulated_socket(int family, int *fd);
+
+/* What a peer does.  Each has no effect once it cannot have one. */
+void simulated_arrive(struct simulated_socket *socket, uint64_t length);	/* at most the window */
+void simulated_mark(struct simulated_socket *socket);		/* urgent data, or a descriptor */
+void simulated_finish(struct simulated_socket *socket);
+void simulated_hang_up(struct simulated_socket *socket);	/* close */
+void simulated_reset(struct simulated_socket *socket, int error);
+uint64_t simulated_take(struct simulated_socket *socket, uint64_t length);	/* returns how much */
+
+/* How much may arrive now. */
+uint64_t simulated_window(const struct simulated_socket *socket);
+
+/* Make a descriptor that is only watched readable, or not. */
+void simulated_signal(struct simulated_socket *socket, int readable);
+
+/* Calls that may be told to fail once. */
+enum simulated_call {
+	CALL_EPOLL_CTL,
+	CALL_EPOLL_WAIT,
+	CALL_RECV,
+	CALL_SEND,
+	CALL_SHUTDOWN,
+	CALL_GETENTROPY,
+	CALL_MALLOC,
+	CALLS
+};
+
+void simulated_fail(enum simulated_call call, int error);
+void simulated_fail_no_more(void);
+
+/* Time. */
+uint64_t simulated_now_ms(void);
+void simulated_pass(uint64_t ms);
+
+/* How many pieces of memory are allocated, descriptors open, and turns made without waiting. */
+size_t simulated_allocated(void);
+size_t simulated_open(void);
+extern size_t simulated_polls;
+
+/* What whoever plays the peers has to provide. */
+
+/* Something is asked of the system: a moment at which a peer may do something. */
+void on_call(void);
+
+/* Our program waits, and nothing is ready.  Returns whether something has happened since. */
+int on_idle(int wait_ms);
+
+/* Our program takes `length` bytes at the stream's position socket->read. */
+void on_recv(struct simulated_socket *socket, uint8_t *buffer, size_t length);
+
+/* Our program gives `length` bytes at the stream's position socket->sent. */
+void on_send(struct simulated_socket *socket, const uint8_t *data, size_t length);
+
+/* Our program ends its stream: what has been sent is all. */
+void on_shutdown(struct simulated_socket *socket);
+
+/* Our program is about to close the socket. */
+void on_close(struct simulated_socket *socket);
+
+/* From now on, there may be an error on the socket. */
+void on_failure(struct simulated_socket *socket);
+
+/* A call about the socket, or about none in particular (NULL), fails as it was told to. */
+void on_fault(enum simulated_call call, struct simulated_socket *socket);
+
+/* Tell what happens, if somebody has asked for it. */
+extern int tracing;
+#define trace(...) ((void)(tracing && fprintf(stderr, __VA_ARGS__)))
+
+/* This must hold, or the input has found a fault. */
+#define promise(condition, what) \
+	do { \
+		if (!(condition)) \
+			broken(what, #condition, __LINE__); \
+	} while (0)
+
+_Noreturn void broken(const char *what, const char *condition, int line);
+
+#endif
