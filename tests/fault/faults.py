@@ -25,10 +25,14 @@ class Failure(NamedTuple):
     skip: int = 0
 
 
+PORTABLE = ("pure",)
+
+
 class Row(NamedTuple):
     call: Call
     failures: tuple[Failure, ...]
     places: dict[str, tuple[str, ...]]  # on which socket, and in which states
+    backends: tuple[str, ...] = ("native", "pure")  # whose data plane makes this call
 
 
 def errors(names: str, how: How = How.FAIL, times: int = 1) -> tuple[Failure, ...]:
@@ -88,8 +92,7 @@ NO_ROOM = errors("ENOMEM ENOSPC")  # for one more descriptor in an epoll set
 
 TABLE = (
     Row(Call.accept, ACCEPT, {"listener": ("accepting",)}),
-    Row(Call.getsockname, errors("ENOBUFS"), {"accepted": ("accepting",)}),
-    Row(Call.fcntl, errors("ENOLCK EDEADLK EINTR"), {"": ("accepting",)}),
+    Row(Call.getsockname, errors("ENOBUFS"), {"accepted": ("accepting",)}, PORTABLE),
     Row(Call.socket, SOCKET, {"": ("to connect",)}),
     Row(Call.setsockopt, OPTION, {"connected": ("to connect",), "crypt": ("ending",)}),
     Row(
@@ -102,6 +105,7 @@ TABLE = (
         Call.getsockopt,
         OPTION + REFUSED,
         {"connected": ("to connect", "connecting", "ready, no target")},
+        PORTABLE,  # the other one asks after an event that says that there is something
     ),
     Row(
         Call.getsockopt,
@@ -199,8 +203,8 @@ class Case(NamedTuple):
         return f"{self.state.name}: {self.fault}"
 
 
-def cases(role: Role) -> Iterator[Case]:
-    """All of the table that there is for a daemon in this role."""
+def cases(role: Role, backend: str) -> Iterator[Case]:
+    """All of the table that there is for a daemon in this role, with the data plane of a back end."""
     sides = ("plain", "crypt") if role is Role.C else ("crypt", "plain")
     where = {
         "": Where.ANYWHERE,
@@ -212,6 +216,8 @@ def cases(role: Role) -> Iterator[Case]:
         sides[1]: Where.CONNECTED,
     }
     for row in TABLE:
+        if backend not in row.backends:
+            continue
         for socket, names in row.places.items():
             for state in (STATES[name] for name in names):
                 if role in state.roles:
@@ -220,13 +226,13 @@ def cases(role: Role) -> Iterator[Case]:
                         yield Case(state, fault)
 
 
-def sample(role: Role) -> Iterator[Case]:
+def sample(role: Role, backend: str) -> Iterator[Case]:
     """Every call on every socket in every state, but not with every error: these take turns.
 
     In states that take a second to get out of, the calls take turns too.
     """
     seen: dict[tuple[str, Call, Where], list[Case]] = {}
-    for case in cases(role):
+    for case in cases(role, backend):
         seen.setdefault((case.state.name, case.fault.call, case.fault.where), []).append(case)
     for number, choice in enumerate(seen.values()):
         if not choice[0].state.long or number % LONG_TURN == 0:

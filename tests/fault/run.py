@@ -108,7 +108,8 @@ def main() -> int:
     plans = []
     for backend in backends():
         for role in ROLES:
-            chosen = [c for c in cases(ROLES[role]) if arguments.only in f"{role} {backend}, {c}"]
+            all_cases = cases(ROLES[role], backend)
+            chosen = [case for case in all_cases if arguments.only in f"{role} {backend}, {case}"]
             plans.append((role, backend, chosen))
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("faults", total=sum(len(chosen) for _, _, chosen in plans))

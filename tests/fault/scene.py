@@ -64,6 +64,7 @@ class Scene:
             "-e" if role is Role.C else "-d",
             self.target.address,
             *("-o", str(TIMEOUT), "-n", "100", "--workers", str(WORKERS), "-b", "[127.0.0.1]:0"),
+            "--no-sandbox",  # it would end workers for what the interposer does in them
         )
         host, _, port = self.daemon.source.rpartition(":")
         self._source = (host.strip("[]"), int(port))

@@ -26,10 +26,10 @@ MISSED_MAX = 0.1
 @pytest.mark.parametrize("role", ROLES)
 def test_a_failing_call_breaks_no_promise(role: str, backend: str) -> None:
     tally = Tally()
-    run(role, backend, sample(ROLES[role]), tally)
+    run(role, backend, sample(ROLES[role], backend), tally)
     assert tally.broken == []
     assert len(tally.missed) < MISSED_MAX * tally.trials, tally.missed
-    wanted = {case.fault.call.name for case in cases(ROLES[role])}
+    wanted = {case.fault.call.name for case in cases(ROLES[role], backend)}
     wanted -= {Call.malloc.name} if backend == "pure" else set()
     assert set(tally.injected) == wanted
     assert tally.states == {state.name for state in STATES.values() if ROLES[role] in state.roles}
