@@ -204,7 +204,7 @@ class Case(NamedTuple):
 
 
 def cases(role: Role, backend: str) -> Iterator[Case]:
-    """All of the table that there is for a daemon in this role, with the data plane of a back end."""
+    """All of the table that there is for a daemon in this role, on a back end's data plane."""
     sides = ("plain", "crypt") if role is Role.C else ("crypt", "plain")
     where = {
         "": Where.ANYWHERE,
