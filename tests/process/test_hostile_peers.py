@@ -22,7 +22,7 @@ from spiped.crypto.group14 import P
 from spiped.proto.handshake import Handshake, Role, draw_secrets
 from spiped.proto.keys import SessionKeys, handshake_keys
 from tests.conftest import backends
-from tests.daemons import KEY, Daemon, Listener, Peer, Stage
+from tests.daemons import KEY, Daemon, Listener, Peer, Stage, echoes, is_echoed
 
 K = sha256(KEY).digest()
 
@@ -324,3 +324,36 @@ def test_strangers_in_crowds_leave_established_connections_alone(
         assert len(stranger.read_to_reset()) <= 32
     assert bystander.is_alive()
     assert victim.listener.nobody_came()
+
+
+@pytest.mark.parametrize("backend", backends())
+def test_strangers_leave_room_for_who_holds_the_key(
+    stage: Stage, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many of them there are, and however long they stay, if their number is limited."""
+    monkeypatch.setenv("SPIPED_BACKEND", backend)
+    echo = stage.echo()
+    limits = ("-n", "12", "--max-unauthenticated", "8", "--workers", "2")
+    server = stage.spiped("-d", echo.address, *limits)
+    client = stage.spiped("-e", server.source)
+    strangers = [server.connect() for _ in range(60)]
+    server.wait_to_say("it had to make room for another one")
+    for _ in range(5):
+        strangers.append(server.connect())
+        assert is_echoed(client.source)
+    for stranger in strangers:
+        stranger.close()
+
+
+@pytest.mark.parametrize("backend", backends())
+def test_silence_ends_a_connection_if_it_may_not_last(
+    stage: Stage, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPIPED_BACKEND", backend)
+    echo = stage.echo()
+    server = stage.spiped("-d", echo.address, "--idle-timeout", "0.5")
+    client = stage.spiped("-e", server.source)
+    peer = client.connect()
+    assert echoes(peer)
+    server.wait_to_say("idle for too long")
+    peer.read_to_reset()

@@ -128,7 +128,7 @@ def test_an_option_before_the_version_must_be_right() -> None:
 def test_the_defaults() -> None:
     found = parsed()
     assert not found.decrypt
-    assert found.limits.connections == 100
+    assert found.limits == (100, 0, 0)
     assert found.pid_file == "[127.0.0.1]:1.pid"
     assert found.resolve_interval == 60
     assert found.workers is None
@@ -163,6 +163,8 @@ def test_what_is_required_must_be_there(missing: str) -> None:
         ("-r 61 -R", "-r and -R"),
         ("-R -r nan", "-r and -R"),
         ("--syslog --log-file log", "--syslog and --log-file"),
+        ("--max-unauthenticated 9", "--max-unauthenticated and -e"),
+        ("--max-unauthenticated-per-source 9", "--max-unauthenticated-per-source and -e"),
     ],
 )
 def test_what_contradicts_itself_is_refused(words: str, pair: str) -> None:
@@ -170,7 +172,7 @@ def test_what_contradicts_itself_is_refused(words: str, pair: str) -> None:
 
 
 def test_a_timeout_must_be_a_number() -> None:
-    for name in ("-o", "--shutdown-timeout"):
+    for name in ("-o", "--shutdown-timeout", "--idle-timeout"):
         assert lines_of_usage(*COMPLETE, name, "nan") == (f"Not a number of seconds: {name} nan",)
 
 
@@ -228,7 +230,7 @@ SECONDS = {
     "Infinity": math.inf,
 }
 
-IN_SECONDS = ("-o", "-r", "--shutdown-timeout")
+IN_SECONDS = ("-o", "-r", "--shutdown-timeout", "--idle-timeout")
 
 INVALID_INTEGERS = ["", " ", "abc", "5x", "5 ", "5.5", "08", "0x", "0xg", "1e3", "+-5", "1_0", "٣"]
 INTEGERS_OUT_OF_RANGE = ["18446744073709551616", "99999999999999999999999", "-1", "-5", "-0x10"]
@@ -280,6 +282,9 @@ def test_zero_stands_for_the_default_and_nan_for_never() -> None:
     assert parsed("-n", "0").limits.connections == 0  # no limit
     assert parsed("--shutdown-timeout", "0").shutdown_timeout == 0
     assert parsed().shutdown_timeout == math.inf
+    assert parsed("--idle-timeout", "0").idle_timeout == math.inf
+    assert parsed("--idle-timeout", "0.5").idle_timeout == 0.5
+    assert parsed().idle_timeout == math.inf
 
 
 # What the processes say
