@@ -53,12 +53,18 @@ is_paused(const struct plane *plane)
 	return plane->accepting.pause.place != 0;
 }
 
+/* Accept nobody for so long; others may, of whom the system may have woken none. */
 static void
 pause_accepting(struct plane *plane, uint64_t ms)
 {
+	static const uint64_t one = 1;
+	int nudge = plane->accepting.service.nudge;
+
 	unwatch(plane, plane->accepting.service.listener);
-	unwatch(plane, plane->accepting.service.nudge);
+	unwatch(plane, nudge);
 	timer_set(&plane->timers, &plane->accepting.pause, due_in(ms));
+	if (nudge >= 0 && write(nudge, &one, sizeof(one)) < 0)
+		return;			/* it is as full as can be: they are as good as woken */
 }
 
 void
@@ -96,25 +102,28 @@ has_too_many(const struct plane *plane)
 	    (ours - 1) * service->workers * 4 > total(service, PLANE_ACTIVE) * 5;
 }
 
-/* Leave who has come to the others, of whom the system may have woken none. */
+/* Leave who has come to the others. */
 static void
 leave_to_others(struct plane *plane)
 {
-	static const uint64_t one = 1;
-	int nudge = plane->accepting.service.nudge;
-
 	pause_accepting(plane, SHARE_PAUSE_MS);
 	plane->accepting.leftover = 1;
-	if (nudge >= 0 && write(nudge, &one, sizeof(one)) < 0)
-		return;			/* it is as full as can be: they are as good as woken */
+}
+
+/* Is there a nudge?  Whoever asks has to look who is there, and nobody else need to. */
+static int
+take_nudge(const struct plane *plane)
+{
+	int nudge = plane->accepting.service.nudge;
+	uint64_t count;
+
+	return nudge >= 0 && read(nudge, &count, sizeof(count)) == sizeof(count);
 }
 
 void
 accept_nudged(struct plane *plane)
 {
-	uint64_t count;
-
-	if (read(plane->accepting.service.nudge, &count, sizeof(count)) == sizeof(count))
+	if (take_nudge(plane))
 		plane->accepting.acceptable = 1;	/* else another one was faster */
 }
 
@@ -128,7 +137,7 @@ is_same_source(const struct connection *a, const struct connection *b)
 	const struct sockaddr_in *a4 = (const struct sockaddr_in *)(const void *)&a->peer;
 	const struct sockaddr_in *b4 = (const struct sockaddr_in *)(const void *)&b->peer;
 	const struct in6_addr *a6 = &a->peer.sin6_addr, *b6 = &b->peer.sin6_addr;
-	int prefix = IN6_IS_ADDR_V4MAPPED(a6) ? 16 : 8;
+	int prefix = IN6_IS_ADDR_V4MAPPED(a6) || IN6_IS_ADDR_V4MAPPED(b6) ? 16 : 8;
 
 	if (a->peer.sin6_family != b->peer.sin6_family)
 		return 0;
@@ -255,6 +264,7 @@ accept_again(struct plane *plane)
 
 	timer_clear(&plane->timers, &plane->accepting.pause);
 	plane->accepting.at_limit = plane->accepting.leftover = 0;
+	take_nudge(plane);		/* ours, if nobody has: the listening socket tells us the rest */
 	if (watch(plane) != 0)		/* the system has run out of memory */
 		pause_accepting(plane, PAUSE_MS);
 	else if (leftover)		/* the others may be busy, or stopped */
@@ -262,7 +272,7 @@ accept_again(struct plane *plane)
 }
 
 void
-accept_has_room(struct plane *plane)
+accept_made_room(struct plane *plane)
 {
 	const struct accepting *accepting = &plane->accepting;
 

@@ -113,16 +113,18 @@ start(struct plane *plane, struct connection *connection, const struct plane_add
 		if (bind(fd, sockaddr_of(bound), bound->length) != 0)
 			error = errno;
 	}
-	if (error == 0) {
-		if (connect(fd, sockaddr_of(target), target->length) == 0)
-			*connected = 1;
-		else if (errno != EINPROGRESS)
-			error = errno;
-	}
-	if (error == 0)
+	if (error == 0)			/* first, so that nobody is reached who then cannot be served */
 		error = endpoint_open(plane, connection, target_side(connection), fd, domain);
-	if (error != 0)
+	if (error != 0) {
 		close(fd);
+		return error;
+	}
+	if (connect(fd, sockaddr_of(target), target->length) == 0)
+		*connected = 1;
+	else if (errno != EINPROGRESS)
+		error = errno;
+	if (error != 0)
+		endpoint_close(&connection->endpoint[target_side(connection)]);
 	return error;
 }
 
@@ -214,7 +216,11 @@ connect_go_on(struct plane *plane, struct connection *connection)
 void
 connect_timed_out(struct plane *plane, struct connection *connection)
 {
-	if (connection->endpoint[target_side(connection)].fd >= 0)
+	const struct endpoint *target = &connection->endpoint[target_side(connection)];
+
+	if (target->fd >= 0 && (target->writable || target->failed))
+		connect_go_on(plane, connection);	/* it has answered, and we had no time yet */
+	else if (target->fd >= 0)
 		try_next(plane, connection, PLANE_UNANSWERED, 0);
 	else
 		try(plane, connection);

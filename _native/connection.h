@@ -133,6 +133,7 @@ struct plane {
 	struct link computing;		/* their handshake is due for an exponentiation */
 	struct link bulk;		/* have much to move, or have to be asked again */
 	struct link draining;		/* failed, delivering what was received before */
+	uint64_t drain_due_ms;		/* when to look after those */
 	struct link ended;		/* closed, to be reported */
 	struct link strangers;		/* by connection->stranger, the oldest first */
 	uint8_t received[BATCH_CRYPT];	/* what recv() gives */
@@ -165,7 +166,7 @@ int connection_begin(struct plane *plane, uint64_t id, int accepted, struct plan
     const struct sockaddr_storage *peer, size_t peer_length, struct connection **begun);
 
 /* plane.c: the peer has proved to hold the key, or it is over. */
-void connection_is_no_stranger(struct plane *plane, struct connection *connection);
+void connection_vouch(struct plane *plane, struct connection *connection);
 
 /* plane.c: put a connection into another list. */
 void connection_move(struct connection *connection, struct link *list);
@@ -184,6 +185,12 @@ void connection_establish(struct plane *plane, struct connection *connection);
 
 /* plane.c: take over a socket.  Returns 0 or an errno value. */
 int endpoint_open(struct plane *plane, struct connection *connection, int side, int fd, int domain);
+
+/* plane.c: the error that is pending on a socket, 0 if there is none. */
+int endpoint_take_error(struct endpoint *endpoint);
+
+/* plane.c: close an endpoint, which resets it unless it has been told otherwise. */
+void endpoint_close(struct endpoint *endpoint);
 
 /* plane.c: the monotonic clock. */
 uint64_t now_ms(void);
@@ -204,7 +211,7 @@ void accept_pause(struct plane *plane, int error);
 void accept_again(struct plane *plane);
 
 /* accept.c: a connection has ended, so that there may be room for another. */
-void accept_has_room(struct plane *plane);
+void accept_made_room(struct plane *plane);
 
 /* connect.c: begin to reach the target. */
 void connect_begin(struct plane *plane, struct connection *connection);
@@ -229,11 +236,5 @@ void relay_serve(struct plane *plane, struct connection *connection);
 
 /* relay.c: look after those that deliver the rest of a failed connection. */
 void relay_drain_all(struct plane *plane);
-
-/* plane.c: the error that is pending on a socket, 0 if there is none. */
-int endpoint_take_error(struct endpoint *endpoint);
-
-/* plane.c: close an endpoint, which resets it unless it has been told otherwise. */
-void endpoint_close(struct endpoint *endpoint);
 
 #endif

@@ -104,7 +104,7 @@ receive_in(struct plane *plane, struct connection *connection)
 		return 0;
 	}
 	if (!was_authentic && handshake_peer_is_authentic(handshake)) {
-		connection_is_no_stranger(plane, connection);
+		connection_vouch(plane, connection);
 		if (connection->endpoint[PLAIN].fd < 0)
 			connect_begin(plane, connection);
 	}

@@ -127,7 +127,7 @@ endpoint_take_error(struct endpoint *endpoint)
 		return 0;
 	endpoint->failed = 0;
 	if (getsockopt(endpoint->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0)
-		return 0;
+		return endpoint->fd < 0 ? 0 : errno;
 	return error;
 }
 
@@ -136,7 +136,7 @@ endpoint_close(struct endpoint *endpoint)
 {
 	if (endpoint->fd >= 0)
 		close(endpoint->fd);
-	endpoint->fd = -1;
+	*endpoint = (struct endpoint){ .fd = -1 };	/* nor are its events those of the next */
 }
 
 /* Beginning and end of connections. */
@@ -198,7 +198,7 @@ connection_begin(struct plane *plane, uint64_t id, int accepted, struct plane_pi
 }
 
 void
-connection_is_no_stranger(struct plane *plane, struct connection *connection)
+connection_vouch(struct plane *plane, struct connection *connection)
 {
 	if (connection->stranger.next == NULL)
 		return;
@@ -241,7 +241,7 @@ release(struct plane *plane, struct connection *connection)
 		handshake_wipe(connection->handshake);
 	secret_free(connection->handshake, sizeof(*connection->handshake));
 	connection->handshake = NULL;
-	connection_is_no_stranger(plane, connection);
+	connection_vouch(plane, connection);
 	timer_clear(&plane->timers, &connection->attempt_timer);
 	timer_clear(&plane->timers, &connection->patience);
 }
@@ -255,7 +255,7 @@ forget(struct plane *plane, struct connection *connection)
 	secret_free(connection, sizeof(*connection));
 	plane->connections--;
 	plane_count(plane, PLANE_ACTIVE, (uint64_t)-1);
-	accept_has_room(plane);
+	accept_made_room(plane);
 }
 
 void
@@ -406,15 +406,18 @@ compute(struct plane *plane, struct connection *connection)
 	serve(plane, connection);
 }
 
-/* A handshake has taken too long, or nothing may have been carried for too long. */
+/* Has a handshake taken too long, or has nothing been carried for too long? */
 static void
-lose_patience(struct plane *plane, struct connection *connection)
+check_patience(struct plane *plane, struct connection *connection)
 {
-	uint64_t idle_until = connection->active_ms + connection->pipe->idle_ms;
+	uint64_t idle_until;
 
-	if (!connection->relaying)
+	if (!connection->relaying) {
 		connection_fail(plane, connection, PLANE_TOO_SLOW, 0);
-	else if (now_ms() < idle_until)
+		return;
+	}
+	idle_until = connection->active_ms + connection->pipe->idle_ms;
+	if (now_ms() < idle_until)
 		timer_set(&plane->timers, &connection->patience, idle_until);
 	else
 		connection_fail(plane, connection, PLANE_IDLE, 0);
@@ -437,7 +440,7 @@ run_timers(struct plane *plane)
 			connect_timed_out(plane, (struct connection *)(void *)(address -
 			    offsetof(struct connection, attempt_timer)));
 		else
-			lose_patience(plane, (struct connection *)(void *)(address -
+			check_patience(plane, (struct connection *)(void *)(address -
 			    offsetof(struct connection, patience)));
 	}
 }
@@ -477,8 +480,10 @@ turn(struct plane *plane, int wait_ms)
 	}
 	if (!list_empty(&plane->computing))
 		compute(plane, list_first(&plane->computing));
-	if (!list_empty(&plane->draining))
+	if (!list_empty(&plane->draining) && now_ms() >= plane->drain_due_ms) {
 		relay_drain_all(plane);
+		plane->drain_due_ms = due_in(DRAIN_POLL_MS);
+	}
 	run_timers(plane);
 	forget_untold(plane);
 	wanted |= plane->accepting.wanted;
@@ -508,8 +513,8 @@ time_to_wait(const struct plane *plane, uint64_t deadline)
 	if (deadline == UINT64_MAX && list_empty(&plane->draining))
 		return -1;
 	now = now_ms();
-	if (!list_empty(&plane->draining) && deadline > now + DRAIN_POLL_MS)
-		deadline = now + DRAIN_POLL_MS;
+	if (!list_empty(&plane->draining) && deadline > plane->drain_due_ms)
+		deadline = plane->drain_due_ms;
 	if (deadline <= now)
 		return 0;
 	return deadline - now < INT_MAX ? (int)(deadline - now) : INT_MAX;
@@ -644,6 +649,7 @@ plane_new(int control, uint64_t *counters)
 	}
 	plane->counters = counters;
 	plane->connections = 0;
+	plane->drain_due_ms = 0;
 	plane->accepting = (struct accepting){ .service.listener = -1 };
 	plane->timers = (struct timers){ 0 };
 	list_init(&plane->idle);

@@ -160,6 +160,8 @@ deliver(struct connection *connection, int side, const uint8_t *data, size_t len
 		return 0;
 	}
 	sink->writable = (size_t)sent == length;
+	if (connection->pipe->idle_ms != UINT64_MAX)
+		connection->active_ms = now_ms();
 	return (size_t)sent;
 }
 
@@ -218,8 +220,6 @@ pump(struct plane *plane, struct connection *connection, int side)
 
 	length = side == PLAIN ? receive_and_seal(plane, connection) : receive_and_open(plane, connection);
 	if (length > 0) {
-		if (connection->pipe->idle_ms != UINT64_MAX)
-			connection->active_ms = now_ms();
 		sent = deliver(connection, side, plane->transformed, length);
 		if (sent < length && flow->state != FLOW_ENDED)
 			keep(connection, side, plane->transformed + sent, length - sent);
@@ -249,8 +249,10 @@ drain(struct plane *plane, struct connection *connection)
 {
 	uint64_t now = now_ms();
 
-	if (connection->deadline_ms == 0)
+	if (connection->deadline_ms == 0) {
 		connection->deadline_ms = due_in(connection->pipe->timeout_ms);
+		timer_clear(&plane->timers, &connection->patience);	/* with silence */
+	}
 	if (connection->flow[connection->lost].state == FLOW_ENDING)
 		endpoint_close(&connection->endpoint[connection->lost]);
 	if (now >= connection->deadline_ms)

@@ -83,6 +83,7 @@ class Supervisor:
         self._rehearsing = False  # for an upgrade
         self._rehearse_again = False
         self._listening = True
+        self._ending = False  # without waiting for connections
         self._backoff = BACKOFF_MIN
         self._refill: Timer | None = None  # workers are missing, and not due yet
         self._refresh: Timer | None = None
@@ -234,7 +235,11 @@ class Supervisor:
         how = describe_status(status)
         if self._on_ready is not None:
             self._fail(f"A worker could not start ({how})")
-        elif not process.ready and self._has_older(process):
+        elif (
+            not process.ready
+            and process.generation == self._generation
+            and self._has_older(process)
+        ):
             self._log.warn(f"A new worker could not start ({how}): the old ones stay")
             self._abandon_generation()
         else:
@@ -478,12 +483,15 @@ class Supervisor:
 
     def _hurry(self) -> None:
         """Connections have had the time that they were given."""
+        if self._ending:
+            return
         left = self._counters.total(Field.ACTIVE)
         self._log.warn(f"Shutdown timeout: connections are reset ({left})")
         self._end(None)
 
     def _end(self, kill: int | None) -> None:
         """End all workers now; what they carry is reset."""
+        self._ending = True
         self._close_listener()
         for process in self._workers.values():
             self._dismiss(process, "stop")

@@ -81,7 +81,10 @@ async def propose(sock: socket.socket, talk: Talk) -> int:
 async def agree(sock: socket.socket) -> Talk:
     """As the target, hear what is about to be."""
     stream, up, down, order, *rest = HELLO.unpack(await receive_exactly(sock, HELLO.size))
-    answer = ANSWER.pack(sock.getpeername()[1])
+    try:
+        answer = ANSWER.pack(sock.getpeername()[1])
+    except OSError as error:  # reset meanwhile
+        raise ConnectionResetError from error
     await asyncio.get_running_loop().sock_sendall(sock, answer)
     return Talk(stream, up, down, Order(order), *rest)
 
