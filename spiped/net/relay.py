@@ -183,8 +183,11 @@ class RelayedConnection:
 
     def _send(self, relay: Relay) -> None:
         """Send what there is to send, and pass the end on behind it."""
+        left = len(relay.unsent)
         try:
             relay.send()
+            if len(relay.unsent) < left:
+                self._active = time.monotonic()
             if self._failure is None:
                 relay.finish()
         except OSError as error:

@@ -133,14 +133,19 @@ class Network:
 
     def silent(self) -> SocketAddress:
         """Whoever connects to it hears nothing: its backlog is full."""
-        address = self.target(backlog=0).address
+        target = self.target(backlog=0)
+        self.crowd(target)
+        return target.address
+
+    def crowd(self, target: Target) -> None:
+        """Fill a TCP listener's backlog."""
         while True:
             client = self._stack.enter_context(socket.socket())
             client.settimeout(0.2)
             try:
-                client.connect(address.sockaddr)
+                client.connect(target.address.sockaddr)
             except TimeoutError:
-                return address
+                return
 
     def full(self) -> Target:
         """A UNIX listener that makes whoever connects try again, until it makes room."""

@@ -430,11 +430,12 @@ def no_descriptor_leaks() -> Iterator[None]:
 
 
 @contextmanager
-def no_more_descriptors() -> Iterator[None]:
-    """Nobody in this process can open anything."""
+def no_more_descriptors(lowest: int | None = None) -> Iterator[None]:
+    """Nobody in this process can open anything, or nothing from this number on."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.dup(0)
-    os.close(lowest)
+    if lowest is None:
+        lowest = os.dup(0)
+        os.close(lowest)
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
     try:
         yield

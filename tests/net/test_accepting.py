@@ -386,6 +386,21 @@ def test_of_one_address_only_so_many_strangers_get_in(rig: Rig) -> None:
     assert len(server.told) == 1
 
 
+def test_an_ipv4_address_in_the_guise_of_an_ipv6_one_is_no_network(rig: Rig) -> None:
+    """What all of these have in common is not a source."""
+    listener = rig.network.listener(host="::")
+    server = Server(rig, listener=listener, limits=Limits(connections=0, strangers_per_source=1))
+    port = listener.sock.getsockname()[1]
+    clients = []
+    for ours, theirs in (("127.0.0.1", "127.0.0.1"), ("127.0.0.2", "127.0.0.1"), ("::1", "::1")):
+        sock = socket.socket(socket.AF_INET6 if ":" in ours else socket.AF_INET)
+        sock.bind((ours, 0))
+        sock.connect((theirs, port))
+        clients.append(rig.peer(sock))
+    rig.until(lambda: greeted(*clients))
+    assert server.told == []
+
+
 def test_unix_clients_are_of_no_address(rig: Rig) -> None:
     listener = rig.network.listener("unix")
     limits = Limits(connections=0, strangers_per_source=1)

@@ -168,6 +168,14 @@ def want(rig: Rig, role: Role, peer: Peer) -> None:
         peer.write(voice.hello())
 
 
+def is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
 in_both_roles = pytest.mark.parametrize("role", list(Role), ids=lambda role: role.name)
 
 
@@ -185,6 +193,26 @@ def test_a_shortage_of_descriptors_is_waited_out(rig: Rig, role: Role) -> None:
         other.write(b"others go on")
         rig.until(lambda: other.plain.received == b"others go on")
     rig.accept(target)
+
+
+def test_a_target_that_refuses_leaves_nothing_behind_for_the_next(rig: Rig) -> None:
+    """For which there is no descriptor at the moment, while the peer has something to say."""
+    first, second = rig.network.target(backlog=0), rig.network.target()
+    rig.network.crowd(first)
+    theirs, accepted = tcp_pair()
+    peer = rig.peer(theirs)
+    rig.carry(Role.S, accepted, first.address, second.address)
+    lowest = os.dup(0)
+    os.close(lowest)
+    want(rig, Role.S, peer)
+    rig.until(lambda: is_open(lowest))  # which is for the first target
+    rig.rest()
+    with no_more_descriptors(lowest):
+        first.close()  # whoever knocks there the next time is refused
+        rig.until(lambda: not is_open(lowest))
+        peer.write(bytes(100))
+        rig.rest()
+    rig.accept(second)
 
 
 @in_both_roles

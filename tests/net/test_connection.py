@@ -147,6 +147,17 @@ def test_a_connection_that_carries_nothing_for_too_long_is_reset(rig: Rig, role:
     rig.until(lambda: other.plain.received == b"others go on")
 
 
+def test_the_rest_of_a_failure_is_delivered_in_its_own_time(rig: Rig) -> None:
+    """Which may be longer than silence may be; and the failure is told, not the silence."""
+    half = rig.half(Role.S, buffers=1 << 16, idle_timeout=0.2, timeout=1.5)
+    half.plain.reading = False
+    half.write(bytes(150_000))  # more than the target takes, less than what there is room for
+    half.crypt.write(bytes(PACKET_BYTES))
+    rig.until(lambda: half.crypt.idle or half.ended())
+    rig.until(half.ended)
+    assert half.outcome.cause is Cause.PACKET
+
+
 @in_both_roles
 @pytest.mark.parametrize("transport", list(PAIRS))
 @pytest.mark.parametrize("keepalive", [True, False])

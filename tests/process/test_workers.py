@@ -49,6 +49,17 @@ def test_there_are_as_many_workers_as_asked_for(stage: Stage) -> None:
     wait_until(lambda: len(daemon.workers) == 3, "there are three workers")
 
 
+def test_a_worker_without_descriptors_leaves_clients_to_the_other(stage: Stage) -> None:
+    """Of whom the system may have woken none, because it takes the first for one that accepts."""
+    daemon = start(stage, "--workers", "2", "-n", "0")
+    for poor in daemon.workers:  # whichever of them is the first that the system wakes
+        had = psutil.Process(poor).rlimit(psutil.RLIMIT_NOFILE)
+        psutil.Process(poor).rlimit(psutil.RLIMIT_NOFILE, (3, had[1]))
+        for _ in range(5):
+            assert is_echoed(daemon.source)
+        psutil.Process(poor).rlimit(psutil.RLIMIT_NOFILE, had)
+
+
 def test_auto_means_a_worker_for_every_cpu_that_may_be_used(stage: Stage) -> None:
     cpu = str(min(os.sched_getaffinity(0)))
     daemon = start(stage, "--workers", "auto", beginning=[needs("taskset"), "-c", cpu])
