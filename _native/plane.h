@@ -153,8 +153,8 @@ struct plane_service {
 /*
  * Serve, from now on.  Of all planes that share the socket one is woken for a connection,
  * in turn, and of a plane that has a quarter more than the average, and one, the next one
- * is left to the others for a moment.  When there are too many strangers, the oldest has
- * to go.  Returns 0 or an errno value.
+ * is left to the others for a moment.  When there are too many strangers, the oldest
+ * of this plane has to go.  Returns 0 or an errno value.
  */
 int plane_serve(struct plane *plane, const struct plane_service *service);
 

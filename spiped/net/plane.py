@@ -52,7 +52,7 @@ class Plane(Protocol):
 
         Of all that share the listening socket, one is woken for a connection, in turn; one that
         has more than its share leaves the next to the others for a moment.  When there are too many
-        strangers, the oldest has to go; of one address, the newest.
+        strangers, the oldest of this plane has to go; of one address, the newest.
         """
 
     def retarget(self, targets: list[SocketAddress]) -> None:
