@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import time
 
 from spiped.light import Protocol, suppress
@@ -20,8 +21,19 @@ class Sink(Protocol):
 
 class StderrSink:
     def write(self, line: str) -> None:
+        """Write, unless that would mean to wait for a reader.
+
+        It cannot be made non-blocking, because others have it as well.
+        """
         with suppress(OSError):  # its reader is gone; that must not end anything
-            os.write(2, (line + "\n").encode(errors="surrogateescape"))
+            if _is_writable(2):
+                os.write(2, (line + "\n").encode(errors="surrogateescape"))
+
+
+def _is_writable(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 class FileSink:
@@ -44,12 +56,12 @@ class FileSink:
 
     def write(self, line: str) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        with suppress(OSError):  # the disk is full
+        with suppress(OSError):  # the disk is full, or nobody reads a named pipe
             os.write(self._fd, f"{stamp} {line}\n".encode(errors="surrogateescape"))
 
 
 def _open(path: str) -> int:
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
     return os.open(path, flags, 0o640)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -14,7 +15,9 @@ import pytest
 from tests.daemons import (
     PATIENCE,
     Stage,
+    echoes,
     is_echoed,
+    is_listening,
     needs,
     nothing_comes_back,
     ours,
@@ -92,6 +95,38 @@ def test_the_limit_is_not_mentioned_for_every_connection_that_reaches_it(stage: 
                 second.receive(32)
     wait_until(lambda: "Maximum number of connections (2) reached" in server.said, "it is said")
     assert server.said.count("\n") < 50
+
+
+def test_a_log_file_that_has_become_a_pipe_holds_up_nobody(stage: Stage) -> None:
+    """Nobody reads it: whoever opened it would wait."""
+    log = stage.directory / "log"
+    server = stage.spiped("-d", "[127.0.0.1]:1", "--log-file", str(log))
+    log.unlink()
+    os.mkfifo(log)
+    server.signal(signal.SIGHUP)
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+
+
+@pytest.mark.parametrize("to_file", [False, True])
+def test_whoever_does_not_read_the_messages_holds_up_nobody(stage: Stage, to_file: bool) -> None:
+    server = stage.spiped("-d", stage.echo().address, "--workers", "1")
+    fifo = stage.directory / "fifo"
+    os.mkfifo(fifo)
+    with fifo.open("rb+", buffering=0) as pipe:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
+        options = ["--workers", "1", "--verbose"]
+        options += ["--log-file", str(fifo)] if to_file else []
+        how = {} if to_file else {"stderr": pipe}
+        client = stage.spiped("-e", server.source, *options, **how)
+        with client.connect() as peer:
+            for _ in range(100):
+                assert is_echoed(client.source)
+            assert echoes(peer)
+            client.signal(signal.SIGUSR1)
+            client.signal(signal.SIGTERM)
+            wait_until(lambda: not is_listening(client.source), "it obeys")
+            assert echoes(peer)
 
 
 FAKE_DEV = """
