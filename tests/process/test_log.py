@@ -138,13 +138,19 @@ FAKE_DEV = """
 """
 
 
-def test_syslog_gets_the_messages_of_a_daemon(stage: Stage) -> None:
+def with_devices(stage: Stage) -> tuple[Path, list[str]]:
+    """A directory, and the beginning of a command to which it is /dev."""
     devices = stage.directory / "dev"
     devices.mkdir()
     unshare = [needs("unshare"), "--mount", "--propagation", "private"]
     beginning = [*unshare, "sh", "-c", FAKE_DEV, "sh", str(devices)]
     if stage.run(*beginning, "true").returncode != 0:
         pytest.skip("a private view of the file system is not allowed here")
+    return devices, beginning
+
+
+def test_syslog_gets_the_messages_of_a_daemon(stage: Stage) -> None:
+    devices, beginning = with_devices(stage)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
         log.bind(str(devices / "log"))
         log.settimeout(PATIENCE)
@@ -159,6 +165,24 @@ def test_syslog_gets_the_messages_of_a_daemon(stage: Stage) -> None:
     assert matched, message
     assert b"the peer does not hold the key" in matched[1]
     assert server.said == ""
+
+
+def test_a_log_daemon_that_hangs_holds_up_nobody(stage: Stage) -> None:
+    devices, beginning = with_devices(stage)
+    server = stage.spiped("-d", stage.echo().address, "--workers", "1")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(str(devices / "log"))
+        how = {"beginning": beginning, "background": True}
+        client = stage.spiped("-e", server.source, "--syslog", "--verbose", **how)
+        room = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text())
+        with client.connect() as peer:
+            for _ in range(room + 10):
+                assert is_echoed(client.source)
+            assert echoes(peer)
+            client.signal(signal.SIGUSR1)
+            client.signal(signal.SIGTERM)
+            wait_until(lambda: not is_listening(client.source), "it obeys")
+            assert echoes(peer)
 
 
 def test_syslog_means_nothing_in_the_foreground(stage: Stage) -> None:
