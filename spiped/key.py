@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 
 from spiped.constants import KEY_BYTES
@@ -13,13 +14,15 @@ CHUNK = 65536  # key files are smaller as a rule,
 KEY_FILE_MAX = 64 << 20  # and none is larger than this: /dev/zero would never end
 
 
-def read_key(crypto: Backend, path: str) -> tuple[memoryview, bool]:
+def read_key(crypto: Backend, path: str, *, may_wait: bool) -> tuple[memoryview, bool]:
     """K, in secret memory, and whether the file was empty.  ``-`` is the standard input.
 
+    Without ``may_wait``, only a file will do: the writer of a pipe may never come.
     Raises OperatorError.
     """
+    flags = os.O_RDONLY | os.O_CLOEXEC | (0 if may_wait else os.O_NONBLOCK)
     try:
-        fd = sys.stdin.fileno() if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = sys.stdin.fileno() if path == "-" else os.open(path, flags)
     except (OSError, ValueError, AttributeError) as error:
         reason = describe(error) if isinstance(error, OSError) else "no standard input"
         raise OperatorError(
@@ -27,6 +30,11 @@ def read_key(crypto: Backend, path: str) -> tuple[memoryview, bool]:
         ) from error
     content, length = bytearray(CHUNK), 0
     try:
+        if not (may_wait or stat.S_ISREG(os.fstat(fd).st_mode)):
+            raise OperatorError(
+                f"Error reading file: {path}: no longer a regular file",
+                "Error reading shared secret",
+            )
         while got := os.readv(fd, [memoryview(content)[length:]]):
             length += got
             if length > KEY_FILE_MAX:

@@ -308,7 +308,7 @@ class Launch:
             self._parent.close()
 
     def _read_key(self) -> memoryview:
-        return read_key(self._crypto, self._options.pipe.key_file)[0]
+        return read_key(self._crypto, self._options.pipe.key_file, may_wait=False)[0]
 
     def _on_ready(self) -> None:
         if not self._options.foreground:

@@ -26,7 +26,7 @@ def resolve_bind(text: str | None, log: Log) -> SocketAddress | None:
 
 def first_key(crypto: Backend, path: str, log: Log) -> memoryview:
     """The key, read for the first time.  Raises OperatorError."""
-    K, empty = read_key(crypto, path)
+    K, empty = read_key(crypto, path, may_wait=True)
     if empty:
         log.warn(f"Warning: the key file is empty: {path}")
     return K

@@ -88,6 +88,7 @@ class Supervisor:
         self._refill: Timer | None = None  # workers are missing, and not due yet
         self._refresh: Timer | None = None
         self._asked_at = time.monotonic()
+        self._raised: list[int] = []  # signals that have come and are not handled yet
         self._failure: str | None = None
         self._ended_by: int | None = None
         wakeup, signalled = socket.socketpair()
@@ -108,7 +109,8 @@ class Supervisor:
         wakeup, signalled = self._signals
         signal.set_wakeup_fd(signalled.fileno(), warn_on_full_buffer=False)
         for number in HANDLED:
-            signal.signal(number, lambda number, frame: None)  # the wakeup descriptor queues it
+            # the wakeup descriptor wakes us; it cannot be the queue, because it can be full
+            signal.signal(number, lambda number, frame: self._raised.append(number))
         unblock_signals()  # which have waited if we are an upgrade
         self._reactor.watch(wakeup, READ, self._on_signals)
         gc.collect()
@@ -405,9 +407,13 @@ class Supervisor:
         try:
             self._signals[0].recv(1, socket.MSG_PEEK)
         except BlockingIOError:
-            return self._reloading or any(
-                not (w.leaving or (w.ready and w.generation == self._generation))
-                for w in self._workers.values()
+            return (
+                bool(self._raised)
+                or self._reloading
+                or any(
+                    not (w.leaving or (w.ready and w.generation == self._generation))
+                    for w in self._workers.values()
+                )
             )
         return True
 
@@ -455,7 +461,9 @@ class Supervisor:
     # Signals
 
     def _on_signals(self, events: int) -> None:
-        for number in self._signals[0].recv(4096):
+        self._signals[0].recv(4096)
+        raised, self._raised = self._raised, []
+        for number in raised:
             if number == signal.SIGCHLD:
                 self._reap()
             elif number == signal.SIGHUP and self._listening:

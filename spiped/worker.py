@@ -22,7 +22,7 @@ from spiped.net.reactor import READ, Reactor
 from spiped.observe.counters import Counters
 from spiped.observe.log import Log
 from spiped.observe.slot import Field, Slot
-from spiped.process import detach_streams, unblock_signals
+from spiped.process import HANDLED, detach_streams, unblock_signals
 
 CAUSES = list(Cause)
 
@@ -46,13 +46,11 @@ class Setup(NamedTuple):
 
 def run(setup: Setup, commands: socket.socket) -> None:
     """The life of a worker, from the fork to its end."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)  # meant for the supervisor
+    for number in HANDLED:
+        signal.signal(number, signal.SIG_IGN)  # meant for the supervisor, which tells us
+    unblock_signals()
     try:
-        worker = Worker(setup, commands)
-        signal.signal(signal.SIGTERM, lambda number, frame: None)  # the wakeup descriptor queues it
-        unblock_signals()
-        worker.run()
+        Worker(setup, commands).run()
     finally:
         setup.forget()
 
@@ -69,12 +67,7 @@ class Worker:
         self._stopping = False
         self._commands = commands
         self._received = b""
-        wakeup, signalled = socket.socketpair()
-        for end in (wakeup, signalled, commands):
-            end.setblocking(False)
-        signal.set_wakeup_fd(signalled.fileno(), warn_on_full_buffer=False)
-        self._signals = (wakeup, signalled)
-        self._reactor.watch(wakeup, READ, self._on_signals)
+        commands.setblocking(False)
         self._reactor.watch(commands, READ, self._on_command)
         self._plane.serve(
             Service(
@@ -126,12 +119,7 @@ class Worker:
             self._log.warn(f"connection from {peer}: {ending} ({carried})")
         self._leave_if_done()
 
-    # Signals and commands
-
-    def _on_signals(self, events: int) -> None:
-        with suppress(BlockingIOError):
-            if signal.SIGTERM in self._signals[0].recv(4096):
-                self.drain()
+    # Commands
 
     def _on_command(self, events: int) -> None:
         try:

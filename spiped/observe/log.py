@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import socket
 import time
 
 from spiped.light import Protocol, suppress
@@ -10,6 +12,8 @@ from spiped.light import Protocol, suppress
 BURST = 10  # lines about peers that may come at once,
 RATE = 1.0  # and how many a second after that
 SYSLOG_MAX = 4095
+SYSLOG_PRIORITY = 1 << 3 | 4  # facility user, priority warning
+SYSLOG_PATHS = ("/dev/log", "/var/run/log", "/var/run/syslog")  # where systems have it
 
 
 class Sink(Protocol):
@@ -20,8 +24,19 @@ class Sink(Protocol):
 
 class StderrSink:
     def write(self, line: str) -> None:
+        """Write, unless that would mean to wait for a reader.
+
+        It cannot be made non-blocking, because others have it as well.
+        """
         with suppress(OSError):  # its reader is gone; that must not end anything
-            os.write(2, (line + "\n").encode(errors="surrogateescape"))
+            if _is_writable(2):
+                os.write(2, (line + "\n").encode(errors="surrogateescape"))
+
+
+def _is_writable(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 class FileSink:
@@ -44,29 +59,59 @@ class FileSink:
 
     def write(self, line: str) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        with suppress(OSError):  # the disk is full
+        with suppress(OSError):  # the disk is full, or nobody reads a named pipe
             os.write(self._fd, f"{stamp} {line}\n".encode(errors="surrogateescape"))
 
 
 def _open(path: str) -> int:
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
     return os.open(path, flags, 0o640)
 
 
 class SyslogSink:
-    """The system's log: facility user, priority warning, no process id."""
+    """The system's log: facility user, priority warning, no process id.
+
+    Not by the C library, which waits when the log daemon hangs, and everybody else with it.
+    """
 
     def __init__(self, tag: str) -> None:
-        import syslog  # only daemons that ask for it need the module
-
-        self._syslog = syslog
-        self._prefix = f"{tag}: "
+        self._tag = tag
+        self._sock: socket.socket | None = None
         # connected now, so that workers, which may reach little, inherit the connection
-        syslog.openlog(tag, syslog.LOG_NDELAY, syslog.LOG_USER)
+        self._connect()
 
     def write(self, line: str) -> None:
-        message = line.removeprefix(self._prefix)[:SYSLOG_MAX]
-        self._syslog.syslog(self._syslog.LOG_WARNING, message)
+        message = line.removeprefix(f"{self._tag}: ")[:SYSLOG_MAX]
+        stamp = time.strftime("%b %e %H:%M:%S")
+        data = f"<{SYSLOG_PRIORITY}>{stamp} {self._tag}: {message}"
+        packet = data.encode(errors="surrogateescape")
+        if not self._send(packet):
+            self._connect()  # the log daemon has been restarted
+            self._send(packet)
+
+    def _send(self, packet: bytes) -> bool:
+        """False if nobody is there."""
+        if self._sock is None:
+            return False
+        try:
+            self._sock.send(packet)
+        except BlockingIOError:  # the log daemon has no room for it: it is lost
+            return True
+        except OSError:
+            return False
+        return True
+
+    def _connect(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+        with suppress(OSError):  # there are no descriptors
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            sock.setblocking(False)
+            if any(sock.connect_ex(path) == 0 for path in SYSLOG_PATHS):
+                self._sock = sock
+            else:
+                sock.close()
 
 
 class Log:

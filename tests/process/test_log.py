@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -14,7 +15,9 @@ import pytest
 from tests.daemons import (
     PATIENCE,
     Stage,
+    echoes,
     is_echoed,
+    is_listening,
     needs,
     nothing_comes_back,
     ours,
@@ -94,6 +97,38 @@ def test_the_limit_is_not_mentioned_for_every_connection_that_reaches_it(stage: 
     assert server.said.count("\n") < 50
 
 
+def test_a_log_file_that_has_become_a_pipe_holds_up_nobody(stage: Stage) -> None:
+    """Nobody reads it: whoever opened it would wait."""
+    log = stage.directory / "log"
+    server = stage.spiped("-d", "[127.0.0.1]:1", "--log-file", str(log))
+    log.unlink()
+    os.mkfifo(log)
+    server.signal(signal.SIGHUP)
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+
+
+@pytest.mark.parametrize("to_file", [False, True])
+def test_whoever_does_not_read_the_messages_holds_up_nobody(stage: Stage, to_file: bool) -> None:
+    server = stage.spiped("-d", stage.echo().address, "--workers", "1")
+    fifo = stage.directory / "fifo"
+    os.mkfifo(fifo)
+    with fifo.open("rb+", buffering=0) as pipe:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
+        options = ["--workers", "1", "--verbose"]
+        options += ["--log-file", str(fifo)] if to_file else []
+        how = {} if to_file else {"stderr": pipe}
+        client = stage.spiped("-e", server.source, *options, **how)
+        with client.connect() as peer:
+            for _ in range(100):
+                assert is_echoed(client.source)
+            assert echoes(peer)
+            client.signal(signal.SIGUSR1)
+            client.signal(signal.SIGTERM)
+            wait_until(lambda: not is_listening(client.source), "it obeys")
+            assert echoes(peer)
+
+
 FAKE_DEV = """
     cd "$1" && shift
     for device in null urandom random zero full; do
@@ -103,13 +138,19 @@ FAKE_DEV = """
 """
 
 
-def test_syslog_gets_the_messages_of_a_daemon(stage: Stage) -> None:
+def with_devices(stage: Stage) -> tuple[Path, list[str]]:
+    """A directory, and the beginning of a command to which it is /dev."""
     devices = stage.directory / "dev"
     devices.mkdir()
     unshare = [needs("unshare"), "--mount", "--propagation", "private"]
     beginning = [*unshare, "sh", "-c", FAKE_DEV, "sh", str(devices)]
     if stage.run(*beginning, "true").returncode != 0:
         pytest.skip("a private view of the file system is not allowed here")
+    return devices, beginning
+
+
+def test_syslog_gets_the_messages_of_a_daemon(stage: Stage) -> None:
+    devices, beginning = with_devices(stage)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
         log.bind(str(devices / "log"))
         log.settimeout(PATIENCE)
@@ -124,6 +165,24 @@ def test_syslog_gets_the_messages_of_a_daemon(stage: Stage) -> None:
     assert matched, message
     assert b"the peer does not hold the key" in matched[1]
     assert server.said == ""
+
+
+def test_a_log_daemon_that_hangs_holds_up_nobody(stage: Stage) -> None:
+    devices, beginning = with_devices(stage)
+    server = stage.spiped("-d", stage.echo().address, "--workers", "1")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(str(devices / "log"))
+        how = {"beginning": beginning, "background": True}
+        client = stage.spiped("-e", server.source, "--syslog", "--verbose", **how)
+        room = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text())
+        with client.connect() as peer:
+            for _ in range(room + 10):
+                assert is_echoed(client.source)
+            assert echoes(peer)
+            client.signal(signal.SIGUSR1)
+            client.signal(signal.SIGTERM)
+            wait_until(lambda: not is_listening(client.source), "it obeys")
+            assert echoes(peer)
 
 
 def test_syslog_means_nothing_in_the_foreground(stage: Stage) -> None:

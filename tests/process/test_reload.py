@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,18 @@ def test_a_key_that_cannot_be_read_leaves_the_old_one_in_force(
     wait_for_log(stage, "Reload failed: the old key stays in force")
     assert is_echoed(yesterday)
     assert server.workers == before
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_key_file_that_is_none_any_more_leaves_the_old_key_in_force(
+    stage: Stage, server: Daemon, key_file: Path, yesterday: str, make: Callable[[Path], None]
+) -> None:
+    """Whoever opened a pipe would wait, and obey no signal any more."""
+    key_file.unlink()
+    make(key_file)
+    server.signal(signal.SIGHUP)
+    wait_for_log(stage, f"Error reading file: {key_file}: no longer a regular file")
+    assert is_echoed(yesterday)
 
 
 def test_a_failed_reload_does_not_prevent_a_later_one(

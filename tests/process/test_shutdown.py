@@ -10,6 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.daemons import Daemon, Peer, Stage, echoes, is_gone, is_listening, wait_until
+from tests.process.programs import write_program
 
 LONG = "1000"  # seconds, that no test takes
 
@@ -105,3 +106,25 @@ def test_a_worker_that_does_not_even_stop_is_ended(
     assert client.read_to_reset() == b""
     assert daemon.wait() == 0
     assert all(map(is_gone, stuck))
+
+
+# The first line of totals takes its time, as it does on a busy machine.
+SLOW = """
+import time
+from spiped.observe.counters import Counters
+summary = Counters.summary
+def slow_summary(self):
+    Counters.summary = summary
+    time.sleep(1)
+    return summary(self)
+Counters.summary = slow_summary
+"""
+
+
+def test_sigterm_is_not_lost_among_many_other_signals(stage: Stage) -> None:
+    program = write_program(stage.directory / "spiped", harm=SLOW)
+    daemon = stage.spiped("-d", "[127.0.0.1]:1", "--log-file", "/dev/null", program=program)
+    for _ in range(20_000):
+        os.kill(daemon.pid, signal.SIGUSR1)
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait() == 0

@@ -13,13 +13,13 @@ from tests.daemons import Daemon, Peer, Stage, echoes, is_gone, wait_until
 from tests.process.programs import write_program
 from tests.process.test_workers import connect_to_worker
 
-# SIGTERM sends a worker into an endless loop.
+# The end of a connection that fails sends its worker into an endless loop.
 SPINNING = """
 from spiped.worker import Worker
-def spin(self, events):
+def spin(self, peer, ending):
     while True:
         pass
-Worker._on_signals = spin
+Worker._on_end = spin
 """
 
 
@@ -48,9 +48,10 @@ def test_workers_that_hang_are_replaced_and_the_others_connections_go_on(stage: 
     carried: dict[int, Peer] = {
         pid: connect_to_worker(daemon, pid) for pid in (stopped, spinning, healthy)
     }
+    last = connect_to_worker(daemon, spinning)
     os.kill(draining, signal.SIGSTOP)
     os.kill(stopped, signal.SIGSTOP)
-    os.kill(spinning, signal.SIGTERM)
+    last.reset()
     hung = (draining, stopped, spinning)
     wait_until(lambda: all(map(is_gone, hung)), "those that hang are gone")
     for peer in (old, carried[stopped], carried[spinning]):
