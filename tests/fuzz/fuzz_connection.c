@@ -105,7 +105,6 @@ static const struct {
 
 #define PAUSE_MS 100			/* of accepting, at most */
 #define RETRY_MS 20			/* of connecting, at most */
-#define DRAIN_POLL_MS 10
 #define ACTS_MAX 128
 #define SESSIONS 4			/* at once, */
 #define SESSIONS_MAX 7			/* and in all */
@@ -147,6 +146,7 @@ struct session {
 	int reached;			/* the plane knows that it has reached the target */
 	int relayed;
 	int aborted;
+	int overdue;			/* the time to deliver the rest is over */
 	int excused;			/* the system has failed it: nothing is owed any more */
 	struct simulated_socket *socket[2];
 	uint64_t failed_at[2];		/* when a side has begun to fail, or UINT64_MAX */
@@ -785,7 +785,19 @@ give(void)
 			count += s->fed_length - before;
 		}
 	}
+	simulated_signal(nudge, 0);		/* the others have seen it */
 	return count > 0;
+}
+
+/* Both sockets are closed, and the end is to be told, or has been counted. */
+static int
+is_over(const struct session *s)
+{
+	for (int side = PLAIN; side <= CRYPT; side++) {
+		if (s->socket[side] != NULL && s->socket[side]->open)
+			return 0;
+	}
+	return 1;
 }
 
 /* The system has told the plane that the connection has failed. */
@@ -806,7 +818,7 @@ is_noticeable(const struct session *s)
 static uint64_t
 latest(const struct session *s)
 {
-	uint64_t by = later(s->noticed, s->noticed == UINT64_MAX ? 0 : DRAIN_POLL_MS);
+	uint64_t by = UINT64_MAX;
 
 	if (s->connection == NULL)
 		return by;
@@ -828,7 +840,7 @@ check_time(int wait_ms)
 	for (size_t i = 0; i < SESSIONS; i++) {
 		struct session *s = &sessions[i];
 
-		if (s->id == 0 || !s->begun)
+		if (s->id == 0 || !s->begun || is_over(s))
 			continue;
 		look(s);
 		if (s->noticed == UINT64_MAX && is_noticeable(s)) {
@@ -836,6 +848,8 @@ check_time(int wait_ms)
 			s->noticed = later(simulated_now_ms(), timeout_of(s));
 		}
 		promise(until <= latest(s), "nothing is slept through");
+		promise(simulated_now_ms() < s->noticed || s->overdue++ == 0,
+		    "a failure takes no more time than its rest");
 	}
 	if (!serving)
 		return;
@@ -851,7 +865,7 @@ check_failed(void)
 	for (size_t i = 0; i < SESSIONS; i++) {
 		const struct session *s = &sessions[i];
 
-		if (s->id == 0 || !s->relayed)
+		if (s->id == 0 || !s->relayed || is_over(s))
 			continue;
 		promise(!has_failed(s, PLAIN), "a failure is the end");
 		promise(!has_failed(s, CRYPT) || (is_spoilt(s) && !has_bad_packet(s)),
@@ -868,7 +882,7 @@ check_liveness(void)
 	for (size_t i = 0; i < SESSIONS; i++) {
 		struct session *s = &sessions[i];
 
-		if (s->id == 0 || !s->begun)
+		if (s->id == 0 || !s->begun || is_over(s))
 			continue;
 		if (!s->relayed) {
 			promise(s->excused || s->refused || s->socket[CRYPT] == NULL ||
@@ -1552,8 +1566,8 @@ take_untold(void)
 		struct session *s = &sessions[i];
 		struct plane_ending ending = { .cause = PLANE_CLEAN };
 
-		if (s->id == 0 || !s->begun || s->options & CARRIED || s->connection != NULL ||
-		    !s->relayed || s->socket[PLAIN]->open || !s->socket[PLAIN]->lingering)
+		if (s->id == 0 || !s->begun || s->options & CARRIED || !s->relayed ||
+		    !is_over(s) || !s->socket[PLAIN]->lingering)
 			continue;
 		ending.sealed = s->socket[PLAIN]->read;
 		ending.opened = s->socket[PLAIN]->sent;
