@@ -105,6 +105,7 @@ static const struct {
 
 #define PAUSE_MS 100			/* of accepting, at most */
 #define RETRY_MS 20			/* of connecting, at most */
+#define REST_MS 3000			/* longer than anybody's patience */
 #define ACTS_MAX 128
 #define SESSIONS 4			/* at once, */
 #define SESSIONS_MAX 7			/* and in all */
@@ -687,6 +688,21 @@ forget(struct session *s)
 	s->id = 0;
 }
 
+/* The other planes have so many connections, but together not more than there may be. */
+static void
+others_have(uint64_t first, uint64_t last, uint64_t strangers)
+{
+	uint64_t ours = counts[PLANE_ACTIVE], room = UINT64_MAX;
+
+	if (service.limit > 0)
+		room = service.limit > ours ? service.limit - ours : 0;
+	first = first < room ? first : room;
+	last = last < room - first ? last : room - first;
+	counters[0][PLANE_ACTIVE] = first;
+	counters[SLOTS - 1][PLANE_ACTIVE] = last;
+	counters[0][PLANE_STRANGERS] = strangers;
+}
+
 /* Steps that a peer takes on one of the sockets. */
 static void
 peer_act(const struct act *act)
@@ -697,9 +713,7 @@ peer_act(const struct act *act)
 	struct simulated_socket *socket = s->socket[side];
 
 	if (act->what == OTHERS) {
-		counters[0][PLANE_ACTIVE] = act->a % 8;
-		counters[SLOTS - 1][PLANE_ACTIVE] = act->b % 8;
-		counters[0][PLANE_STRANGERS] = act->who >> 3 & 3;
+		others_have(act->a % 8, act->b % 8, act->who >> 3 & 3);
 		return;
 	}
 	if (s->id == 0 || socket == NULL || !socket->open)
@@ -1217,6 +1231,9 @@ on_close(struct simulated_socket *socket)
 	if (socket->side == accepted(s)) {
 		s->connection = NULL;
 		s->closed_at = simulated_now_ms();
+		promise(s->begun || s->excused, "who is accepted is served, unless the system refuses");
+		if (!s->begun && !(s->options & CARRIED))
+			forget(s);
 	}
 }
 
@@ -1457,8 +1474,8 @@ check_cause(const struct session *s, const struct plane_ending *ending)
 		promise(!s->relayed && has_failed(s, PLAIN), "the cause is right");
 		break;
 	case PLANE_TOO_SLOW:
-		promise(!s->relayed && !(s->socket[CRYPT] != NULL && has_shaken(s)) &&
-		    s->closed_at >= s->shaken_by, "who is in time is not hurried");
+		promise(!s->relayed && s->closed_at >= s->shaken_by && (s->options & STRONG ||
+		    !has_shaken(s)), "who is in time is not hurried");	/* or has to compute yet */
 		break;
 	case PLANE_SHED:
 		promise(service.strangers > 0 && !s->relayed, "the cause is right");
@@ -1768,12 +1785,14 @@ perform(const struct act *act)
 
 /* The end: everybody gets what they wait for. */
 
-/* Let the plane go on until it waits for something that does not come. */
+/* Let the plane go on until everything has happened for which it does not wait forever. */
 static void
 rest(void)
 {
-	while (!(run(-1, 8) & PLANE_INTERRUPTED))
-		;
+	uint64_t until = simulated_now_ms() + REST_MS;
+
+	while (simulated_now_ms() < until)
+		run((int64_t)(until - simulated_now_ms()), 8);
 }
 
 static int
