@@ -259,8 +259,10 @@ drain(struct plane *plane, struct connection *connection)
 {
 	uint64_t now = now_ms();
 
-	if (connection->deadline_ms == 0)
+	if (connection->deadline_ms == 0) {
 		connection->deadline_ms = due_in(connection->pipe->timeout_ms);
+		timer_clear(&plane->timers, &connection->patience);	/* it is not idle, but over */
+	}
 	if (connection->flow[connection->lost].state == FLOW_ENDING)
 		endpoint_close(&connection->endpoint[connection->lost]);
 	if (now >= connection->deadline_ms)
