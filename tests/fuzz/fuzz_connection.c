@@ -194,6 +194,7 @@ static struct plane_service service;
 static int serving, has_served, has_carried;
 static int paused, pause_is_due;	/* nothing is accepted, and that is right */
 static uint64_t paused_at;
+static uint64_t ours_at_limit;		/* when it paused because of a limit, or 0 */
 static uint64_t fault_at;		/* when the system has failed last */
 static size_t faults;
 static struct targets_told current;
@@ -871,6 +872,7 @@ check_time(int wait_ms)
 	promise(paused || listener->arrived == 0, "whoever comes is accepted");
 	promise(!paused || (pause_is_due && until <= paused_at + PAUSE_MS),
 	    "a pause has a reason and an end");
+	promise(!paused || counts[PLANE_ACTIVE] >= ours_at_limit, "room is noticed");
 }
 
 /* Whoever has failed has been noticed, and does not wait for an event that will not come. */
@@ -1043,6 +1045,8 @@ on_unwatch(struct simulated_socket *socket)
 	paused = 1;
 	paused_at = simulated_now_ms();
 	pause_is_due = is_pause_due();
+	ours_at_limit = fault_at != paused_at && service.limit > 0 &&
+	    total(PLANE_ACTIVE) > service.limit ? counts[PLANE_ACTIVE] - 1 : 0;
 }
 
 /* What the plane calls to connect: we look who that is about, and what has come of it. */
