@@ -58,7 +58,9 @@ def compile_connection(program: Path, *options: str) -> None:
     crypto = [path for name in directories for path in sorted((NATIVE / name).glob("*.c"))]
     crypto += [NATIVE / name for name in ("hmac_sha256.c", "packet.c")]
     world = [HERE / name for name in ("fuzz_connection.c", "simulated.c")]
-    plane = ("plane.c", "negotiate.c", "relay.c", "handshake.c", "secret.c")
+    plane = ("plane.c", "accept.c", "connect.c", "timers.c", "negotiate.c", "relay.c")
+    plane += ("handshake.c", "secret.c")
+    wraps = [f"-Wl,--wrap=connect_{name}" for name in ("begin", "go_on", "timed_out")]
     with tempfile.TemporaryDirectory() as objects:
         for sources in (["-fno-sanitize=undefined", *crypto], [*simulated, *world]):
             command = [*flags, *SANITIZERS, "-c", *map(str, sources)]
@@ -66,7 +68,7 @@ def compile_connection(program: Path, *options: str) -> None:
         files = [*(NATIVE / name for name in plane), *Path(objects).glob("*.o")]
         # what is compared gives no hint: our mutator makes acts, not bytes
         quick = (*FUZZER, "-fno-sanitize-coverage=trace-cmp")
-        command = [*flags, *quick, *simulated, *map(str, files), "-o", str(program), *options]
+        command = [*flags, *quick, *simulated, *map(str, files), "-o", str(program), *wraps, *options]
         subprocess.run(command, check=True)
 
 

@@ -24,6 +24,7 @@ def enumerated(name: str) -> list[str]:
 
 WHAT = {name: number for number, name in enumerate(enumerated("what"))}
 OPTION = {name: 1 << bit for bit, name in enumerate(enumerated("option"))}
+TELL_CLEAN, SHARED = 16, 32  # of serving
 
 PLAIN, CRYPT = 0, 1
 ALL = 0xFFFF
@@ -37,18 +38,24 @@ def act(
     return struct.pack("<BBH", WHAT[what], session | side << 2 | extra << 3, number)
 
 
-def opened(*options: str, capacity: int = ROOMY, window: int = 0, session: int = 0) -> bytes:
-    """Begin a connection."""
-    flags = sum(OPTION[option] for option in options)
-    sizes = capacity | capacity << 3 | window << 6
-    return act("OPEN", flags | sizes << 8, session=session)
+def opened(*options: str, capacity: int = ROOMY, session: int = 0, extra: int = 0) -> bytes:
+    """Begin a connection; ``TARGET_UNIX``: to such a socket."""
+    flags = sum(OPTION[option] for option in options if option != "TARGET_UNIX")
+    sizes = capacity | capacity << 3
+    to = act("RETARGET", 0x0101) if "TARGET_UNIX" in options else b""
+    side = extra & 1  # who >> 2 is a part of what `extra` means here
+    come = act("OPEN", flags | sizes << 8, session=session, side=side, extra=extra >> 1)
+    return to + come
 
 
 def established(*options: str, capacity: int = ROOMY, session: int = 0) -> bytes:
     """Begin a connection and let it come to be relayed."""
-    return opened(*options, capacity=capacity, session=session) + act(
-        "SHAKE", session=session, extra=1
-    )
+    return opened(*options, capacity=capacity, session=session) + act("SHAKE", session=session)
+
+
+def served(*options: str, manner: int = 0, limits: int = 0, patience: int = 0) -> bytes:
+    flags = sum(OPTION[option] for option in options) | manner
+    return act("SERVE", flags | limits << 8, extra=patience)
 
 
 RUN = act("RUN", UNTIL_IT_WAITS)
@@ -62,7 +69,7 @@ def handshakes() -> Iterator[tuple[str, bytes]]:
         wanted = [option for option in options if option]
         name = "-".join(wanted).lower() or "client"
         yield f"shake-{name}", established(*wanted) + UP + DOWN
-        yield f"steps-{name}", opened(*wanted) + by_hand + act("RELAY") + UP
+        yield f"steps-{name}", opened(*wanted) + act("RUN") + act("ANSWER") + by_hand + UP
     for option in ("REQUIRE_PFS", "PEER_OUT_OF_RANGE", "PEER_REQUIRES_PFS"):
         yield f"refused-{option.lower()}", opened("SERVER", option) + act("SHAKE")
     for at in (3, 40, 310):
@@ -71,7 +78,8 @@ def handshakes() -> Iterator[tuple[str, bytes]]:
 
 
 def relays() -> Iterator[tuple[str, bytes]]:
-    for crypt, plain, capacity in product(("", "CRYPT_UNIX"), ("", "PLAIN_UNIX"), (0, 3, 5, 7)):
+    unix = ("", "ACCEPTED_UNIX"), ("", "TARGET_UNIX")
+    for crypt, plain, capacity in product(*unix, (0, 3, 5, 7)):
         options = [option for option in (crypt, plain) if option]
         name = f"{'unix' if crypt else 'tcp'}-{'unix' if plain else 'tcp'}-{capacity}"
         start = established("SERVER", *options, capacity=capacity)
@@ -112,16 +120,67 @@ def moments() -> Iterator[tuple[str, bytes]]:
         for what, side in (("FEED", PLAIN), ("TAKE", CRYPT), ("RESET", CRYPT), ("FINISH", PLAIN)):
             later = act("AFTER", calls) + act(what, 3000, side=side)
             yield f"{what.lower()}-after-{calls}", start + later + RUN + RUN
-    for call in range(7):
+    for call in range(12):
         fails = act("FAULT", call | 0x100) + DOWN + act("FAULT", call | 0x200) + UP + act("FINISH")
         yield f"fault-{call}", start + fails + RUN
         yield f"fault-at-first-{call}", act("FAULT", call | 0x100) + established() + UP
     yield "drained", start + act("RESET") + RUN + act("TICK", 250) + RUN
-    yield "cancelled", opened() + RUN + act("CANCEL") + RUN
     yield "aborted", start + opened(session=1) + act("ABORT_ALL") + act("RUN") + RUN
     yield "signals", act("SIGNAL", 1) + RUN + act("SIGNAL", 3, side=1) + RUN + established() + UP
     together = b"".join(established(session=i) + act("FEED", 9000, session=i) for i in range(4))
     yield "four-at-once", together + act("RUN") * 4 + act("ABORT_ALL")
+
+
+def accepting() -> Iterator[tuple[str, bytes]]:
+    """Those who come to the listener, and those who have to wait or to go."""
+    two = opened() + RUN + opened(session=1) + RUN
+    four = b"".join(opened(session=i) for i in range(4)) + RUN
+    later = act("TICK", 100) + RUN
+    end = act("FINISH") + act("FINISH", side=CRYPT) + RUN
+    yield "accepted", served() + established() + UP + DOWN + end
+    yield "accepted-and-told", served("SERVER", manner=TELL_CLEAN) + established() + UP + end
+    yield "accepted-as-stranger", served("SERVER", manner=SHARED) + four + act("SHAKE") + UP
+    yield "limited", served(limits=1) + established() + two + later + end + RUN
+    yield "limited-by-others", served(limits=2) + act("OTHERS", 0x0102) + two + later + act("OTHERS")
+    yield "too-many", served("SERVER", limits=0x08) + four + later
+    yield "too-many-of-one", served("SERVER", limits=0x20) + four + later
+    share = served(manner=SHARED) + four + opened(session=1) + RUN
+    yield "more-than-a-share", share + act("TICK", 2) + RUN + act("SIGNAL", 1, side=1) + RUN
+    yield "stolen", served() + opened() + act("AFTER", 0) + act("STEAL") + RUN + two
+    yield "stopped", served() + two + act("STOP") + opened(session=2) + RUN + end
+    for error in range(4):
+        fails = act("FAULT", 7 | error << 8)
+        yield f"accept-fails-{error}", served() + fails + two + later + RUN
+
+
+def connecting() -> Iterator[tuple[str, bytes]]:
+    """Targets that answer, refuse, or do not say anything."""
+    three = act("RETARGET", 0x1803)  # INET, INET6, UNIX
+    refused = act("RUN") + act("ANSWER", 2) + act("RUN")
+    silent = act("RUN") + act("TICK", 70) + act("RUN")
+    for role in ("", "SERVER"):
+        options = [role] if role else []
+        name = role.lower() or "client"
+        proved = (act("TAKE", ALL, side=CRYPT) + act("FEED", 300, side=CRYPT) + RUN) * 2
+        start = three + opened(*options) + RUN + proved
+        yield f"refused-{name}", start + refused * 3
+        yield f"silent-{name}", start + silent * 4
+        yield f"the-second-{name}", start + refused + act("SHAKE") + UP
+        yield f"the-last-{name}", start + silent * 2 + act("SHAKE") + DOWN
+        yield f"crowded-{name}", act("CROWD", 1) + start + silent * 2 + act("CROWD") + silent
+        yield f"retargeted-{name}", start + act("RETARGET", 1) + refused + act("SHAKE") + UP
+        for call in (8, 9, 10):
+            for error in range(4):
+                fails = act("FAULT", call | error << 8)
+                bound = opened(*options, extra=6 << 2)
+                yield f"fault-{name}-{call}-{error}", fails + bound + proved + refused + silent * 3
+        again = act("FAULT", 8 | 3 << 8) + refused + act("FEED", 100) + RUN
+        yield f"shortage-{name}", start + again + act("SHAKE")
+    for extra in range(8):  # every patience
+        for role in ("", "SERVER"):
+            start = opened(*[role] if role else [], extra=extra << 2 >> 1 & 7)
+            yield f"patience-{extra}-{role}", start + act("SHAKE") + UP + act("TICK", 150) + RUN
+    yield "nowhere", act("RETARGET", 0) + opened() + RUN
 
 
 def seeds() -> Iterator[tuple[str, bytes]]:
@@ -129,3 +188,5 @@ def seeds() -> Iterator[tuple[str, bytes]]:
     yield from relays()
     yield from damage()
     yield from moments()
+    yield from accepting()
+    yield from connecting()

@@ -1,6 +1,7 @@
 /*
  * The simulated system.  See simulated.h.
  */
+#include <sanitizer/allocator_interface.h>
 #include <sanitizer/asan_interface.h>
 #include <stdarg.h>
 
@@ -9,14 +10,20 @@
 #undef calloc
 #undef free
 #undef malloc
+#undef realloc
 
 #define EPOLL_FD 900
+#define IDLE_TURNS_MAX 12
 #define FIRST_FD 1000			/* not the descriptors of the fuzzer */
 
 static struct {
 	struct simulated_socket sockets[SOCKETS_MAX];
 	struct simulated_socket *ready[SOCKETS_MAX];	/* epoll's list, in the order of its events */
-	size_t count, ready_count;
+	struct simulated_socket *backlog[SOCKETS_MAX];
+	size_t count, last, ready_count, backlog_count;
+	size_t calls;			/* that move something */
+	size_t idle_turns;		/* in which nothing has moved */
+	size_t calls_before;
 	int epoll_open;
 	int fault[CALLS];
 	uint64_t now_ms;
@@ -25,6 +32,7 @@ static struct {
 } the;
 
 size_t simulated_polls;
+int simulated_held;
 int tracing;
 
 void
@@ -67,7 +75,7 @@ simulated_open(void)
 	size_t count = (size_t)the.epoll_open;
 
 	for (size_t i = 0; i < the.count; i++)
-		count += (size_t)the.sockets[i].open;
+		count += (size_t)(the.sockets[i].open && !the.sockets[i].waiting);
 	return count;
 }
 
@@ -77,6 +85,13 @@ void
 simulated_fail(enum simulated_call call, int error)
 {
 	the.fault[call] = error;
+}
+
+static void
+move(void)
+{
+	the.calls++;
+	on_call();
 }
 
 void
@@ -149,7 +164,31 @@ simulated_free(void *p)
 		free(p);
 }
 
+void *
+simulated_realloc(void *p, size_t size)
+{
+	if (fails(CALL_MALLOC, NULL))
+		return NULL;
+	the.allocated += p == NULL;
+	p = realloc(p, size);
+	assert(p != NULL);
+	return p;
+}
+
 /* Secrets. */
+
+void *
+simulated_secret_alloc(size_t size)
+{
+	return simulated_calloc(1, size);
+}
+
+void
+simulated_secret_free(void *p, size_t size)
+{
+	promise(p == NULL || __sanitizer_get_allocated_size(p) == size, "secrets are freed whole");
+	simulated_free(p);
+}
 
 int
 simulated_getentropy(void *buffer, size_t length)
@@ -198,25 +237,55 @@ simulated_clock_gettime(clockid_t clock, struct timespec *now)
 
 /* Sockets. */
 
+/* The descriptor that has been closed for longest is the next to be used again. */
 struct simulated_socket *
-simulated_socket(int family, int *fd)
+simulated_new(enum simulated_kind kind, int family)
 {
-	struct simulated_socket *socket = &the.sockets[the.count];
+	struct simulated_socket *socket;
+	size_t place = the.count;
 
-	assert(the.count < SOCKETS_MAX);
-	*fd = FIRST_FD + (int)the.count++;
-	socket->family = family;
-	socket->open = 1;
-	socket->mark = UINT64_MAX;
+	if (the.count < SOCKETS_MAX)
+		the.count++;
+	else {
+		place = the.last;
+		do {
+			place = (place + 1) % SOCKETS_MAX;
+			assert(place != the.last);
+		} while (the.sockets[place].open || the.sockets[place].kept);
+	}
+	the.last = place;
+	socket = &the.sockets[place];
+	*socket = (struct simulated_socket){
+		.kind = kind, .fd = FIRST_FD + (int)place, .owner = -1, .family = family,
+		.open = 1, .kept = 1, .mark = UINT64_MAX,
+	};
 	return socket;
+}
+
+void
+simulated_forget(struct simulated_socket *socket)
+{
+	socket->kept = 0;
 }
 
 static struct simulated_socket *
 at(int fd)
 {
 	promise(fd >= FIRST_FD && fd < FIRST_FD + (int)the.count &&
-	    the.sockets[fd - FIRST_FD].open, "only open descriptors are used");
+	    the.sockets[fd - FIRST_FD].open && !the.sockets[fd - FIRST_FD].waiting,
+	    "only open descriptors are used");
 	return &the.sockets[fd - FIRST_FD];
+}
+
+/* The same, of a socket on which there is somebody. */
+static struct simulated_socket *
+connected_at(int fd)
+{
+	struct simulated_socket *socket = at(fd);
+
+	promise(socket->kind == STREAM && !socket->unconnected && !socket->connecting,
+	    "nothing is said to who has not answered");
+	return socket;
 }
 
 /* Something has happened that those are told of who wait for any of `events`, or for anything. */
@@ -251,8 +320,10 @@ state(struct simulated_socket *socket)
 	    (socket->deaf && socket->family == AF_UNIX);
 	uint32_t events = 0;
 
-	if (socket->family == AF_UNSPEC)
+	if (socket->kind != STREAM)
 		return socket->arrived > 0 ? EPOLLIN : 0;
+	if (socket->connecting)
+		return 0;
 	if (no_reading && no_writing)
 		events |= EPOLLHUP;
 	if (no_reading)
@@ -279,10 +350,18 @@ take_error(struct simulated_socket *socket)
 	return error;
 }
 
+/* The peer can do something on it. */
+static int
+is_reachable(const struct simulated_socket *socket)
+{
+	return socket->open && !socket->connecting && !socket->unconnected && !socket->deaf &&
+	    !socket->reset;
+}
+
 uint64_t
 simulated_window(const struct simulated_socket *socket)
 {
-	if (!socket->open || socket->finished || socket->deaf || socket->reset)
+	if (!is_reachable(socket) || socket->finished)
 		return 0;
 	return socket->window - (socket->arrived - socket->read);
 }
@@ -312,7 +391,7 @@ simulated_mark(struct simulated_socket *socket)
 void
 simulated_finish(struct simulated_socket *socket)
 {
-	if (!socket->open || socket->finished || socket->deaf || socket->reset)
+	if (!is_reachable(socket) || socket->finished)
 		return;
 	socket->finished = 1;
 	wake(socket, UINT32_MAX);
@@ -321,7 +400,7 @@ simulated_finish(struct simulated_socket *socket)
 void
 simulated_hang_up(struct simulated_socket *socket)
 {
-	if (!socket->open || socket->deaf || socket->reset)
+	if (!is_reachable(socket))
 		return;
 	if (socket->family != AF_UNIX && waiting(socket) > 0) {
 		simulated_reset(socket, ECONNRESET);
@@ -338,7 +417,7 @@ simulated_hang_up(struct simulated_socket *socket)
 void
 simulated_reset(struct simulated_socket *socket, int error)
 {
-	if (!socket->open || socket->reset)
+	if (!socket->open || socket->connecting || socket->unconnected || socket->reset)
 		return;
 	if (socket->family == AF_UNIX) {
 		simulated_hang_up(socket);
@@ -353,7 +432,7 @@ simulated_reset(struct simulated_socket *socket, int error)
 uint64_t
 simulated_take(struct simulated_socket *socket, uint64_t length)
 {
-	if (!socket->open || socket->deaf || socket->reset)
+	if (!is_reachable(socket))
 		return 0;
 	if (length > waiting(socket))
 		length = waiting(socket);
@@ -377,12 +456,12 @@ simulated_signal(struct simulated_socket *socket, int readable)
 ssize_t
 simulated_recv(int fd, void *buffer, size_t room, int flags)
 {
-	struct simulated_socket *socket = at(fd);
+	struct simulated_socket *socket = connected_at(fd);
 	uint64_t length;
 
 	(void)flags;
 	promise(room > 0, "no call is in vain");
-	on_call();
+	move();
 	if (fails(CALL_RECV, socket))
 		return -1;
 	length = socket->arrived - socket->read;
@@ -412,12 +491,12 @@ simulated_recv(int fd, void *buffer, size_t room, int flags)
 ssize_t
 simulated_send(int fd, const void *data, size_t length, int flags)
 {
-	struct simulated_socket *socket = at(fd);
+	struct simulated_socket *socket = connected_at(fd);
 	uint64_t room;
 
 	promise(flags & MSG_NOSIGNAL, "no signal is raised");
 	promise(length > 0, "no call is in vain");
-	on_call();
+	move();
 	if (fails(CALL_SEND, socket))
 		return -1;
 	promise(!socket->shut, "nothing is sent behind the end");
@@ -447,10 +526,10 @@ simulated_send(int fd, const void *data, size_t length, int flags)
 int
 simulated_shutdown(int fd, int how)
 {
-	struct simulated_socket *socket = at(fd);
+	struct simulated_socket *socket = connected_at(fd);
 
 	promise(how == SHUT_WR, "only our own direction is ended");
-	on_call();
+	move();
 	if (fails(CALL_SHUTDOWN, socket))
 		return -1;
 	promise(!socket->shut, "an end is passed on once");
@@ -474,6 +553,8 @@ simulated_getsockopt(int fd, int level, int option, void *value, socklen_t *size
 	assert(option == SO_ERROR || option == SO_DOMAIN);
 	on_call();
 	*(int *)value = option == SO_ERROR ? take_error(socket) : socket->family;
+	if (option == SO_ERROR && *(int *)value != 0)
+		on_refused(*(int *)value);
 	trace("    getsockopt %d.%d: %d\n", socket->owner, socket->side, *(int *)value);
 	return 0;
 }
@@ -482,9 +563,20 @@ int
 simulated_setsockopt(int fd, int level, int option, const void *value, socklen_t size)
 {
 	const struct linger *linger = value;
+	struct simulated_socket *socket = at(fd);
 
-	assert(level == SOL_SOCKET && option == SO_LINGER && size == sizeof(*linger));
-	at(fd)->lingering = !linger->l_onoff;
+	if (level == SOL_SOCKET && option == SO_LINGER) {
+		assert(size == sizeof(*linger));
+		socket->lingering = !linger->l_onoff;
+		return 0;
+	}
+	assert(size == sizeof(int) && *(const int *)value == 1);
+	if (level == SOL_SOCKET && option == SO_REUSEADDR)
+		socket->reusable = 1;
+	else if (level == IPPROTO_TCP)
+		assert(option == TCP_NODELAY && socket->family != AF_UNIX);
+	else
+		assert(option == SO_KEEPALIVE);
 	return 0;
 }
 
@@ -499,6 +591,149 @@ simulated_ioctl(int fd, unsigned long request, ...)
 	*va_arg(arguments, int *) = (int)waiting(at(fd));
 	va_end(arguments);
 	return 0;
+}
+
+/* Coming together. */
+
+void
+simulated_come(struct simulated_socket *listener, struct simulated_socket *client)
+{
+	client->waiting = 1;
+	the.backlog[the.backlog_count++] = client;
+	simulated_signal(listener, (int)the.backlog_count);
+}
+
+void
+simulated_go(struct simulated_socket *listener, struct simulated_socket *client)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < the.backlog_count; i++) {
+		if (the.backlog[i] != client)
+			the.backlog[kept++] = the.backlog[i];
+	}
+	assert(client->waiting && kept + 1 == the.backlog_count);
+	listener->arrived = the.backlog_count = kept;
+	client->waiting = 0;
+	client->open = 0;
+}
+
+int
+simulated_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
+{
+	struct simulated_socket *listener = at(fd), *socket;
+
+	assert(listener->kind == LISTENER && *length == sizeof(struct sockaddr_storage));
+	promise(flags == (SOCK_NONBLOCK | SOCK_CLOEXEC), "nothing blocks or is inherited");
+	move();
+	if (fails(CALL_ACCEPT, NULL))
+		return -1;
+	if (the.backlog_count == 0) {
+		errno = EAGAIN;
+		return -1;
+	}
+	socket = the.backlog[0];
+	simulated_go(listener, socket);
+	socket->open = 1;
+	*length = on_accept(socket, (struct sockaddr_storage *)(void *)address);
+	return socket->fd;
+}
+
+int
+simulated_socket(int family, int type, int protocol)
+{
+	struct simulated_socket *socket;
+
+	promise(type == (SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC) && protocol == 0,
+	    "nothing blocks or is inherited");
+	move();
+	if (fails(CALL_SOCKET, NULL)) {
+		on_refused(errno);
+		return -1;
+	}
+	socket = simulated_new(STREAM, family);
+	socket->unconnected = socket->lingering = 1;
+	on_socket(socket);
+	return socket->fd;
+}
+
+int
+simulated_bind(int fd, const struct sockaddr *address, socklen_t length)
+{
+	struct simulated_socket *socket = at(fd);
+
+	(void)length;
+	promise(socket->unconnected && address->sa_family == socket->family, "bind has a sense");
+	promise(socket->reusable || socket->family == AF_UNIX, "an address can be used again");
+	if (fails(CALL_BIND, NULL)) {
+		on_refused(errno);
+		return -1;
+	}
+	return 0;
+}
+
+int
+simulated_connect(int fd, const struct sockaddr *address, socklen_t length)
+{
+	struct simulated_socket *socket = at(fd);
+	int error;
+
+	promise(socket->unconnected && address->sa_family == socket->family, "connect has a sense");
+	promise(!socket->lingering, "closing what is connected resets it");
+	error = on_connect(socket, address, length);
+	if (fails(CALL_CONNECT, NULL))
+		error = errno;
+	if (error == 0 || error == EINPROGRESS) {
+		socket->unconnected = 0;
+		socket->connecting = error != 0;
+	} else
+		on_refused(error);
+	errno = error;
+	move();
+	return error == 0 ? 0 : (errno = error, -1);
+}
+
+void
+simulated_answer(struct simulated_socket *socket, int error)
+{
+	if (!socket->open || !socket->connecting)
+		return;
+	socket->connecting = 0;
+	if (error != 0)
+		simulated_reset(socket, error);
+	else
+		wake(socket, UINT32_MAX);
+}
+
+/* An eventfd. */
+
+ssize_t
+simulated_read(int fd, void *buffer, size_t room)
+{
+	struct simulated_socket *socket = at(fd);
+
+	assert(socket->kind == COUNTER && room == sizeof(uint64_t));
+	move();
+	if (socket->arrived == 0) {
+		errno = EAGAIN;
+		return -1;
+	}
+	*(uint64_t *)buffer = socket->arrived;
+	socket->arrived = 0;
+	return sizeof(uint64_t);
+}
+
+ssize_t
+simulated_write(int fd, const void *data, size_t length)
+{
+	struct simulated_socket *socket = at(fd);
+
+	assert(socket->kind == COUNTER && length == sizeof(uint64_t) && *(const uint64_t *)data == 1);
+	move();
+	if (fails(CALL_WRITE, NULL))
+		return -1;
+	simulated_signal(socket, (int)socket->arrived + 1);
+	return sizeof(uint64_t);
 }
 
 static void
@@ -517,14 +752,18 @@ unwatch(struct simulated_socket *socket)
 int
 simulated_close(int fd)
 {
+	struct simulated_socket *socket;
+
 	if (fd == EPOLL_FD) {
 		promise(the.epoll_open, "a descriptor is closed once");
 		the.epoll_open = 0;
 		return 0;
 	}
-	on_close(at(fd));
-	unwatch(at(fd));
-	at(fd)->open = 0;
+	socket = at(fd);
+	the.calls++;
+	on_close(socket);
+	unwatch(socket);
+	socket->open = 0;
 	return 0;
 }
 
@@ -546,15 +785,25 @@ simulated_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
 
 	assert(epoll == EPOLL_FD && the.epoll_open);
 	if (operation == EPOLL_CTL_DEL) {
-		assert(socket->watched);
+		int was_watched = socket->watched;
+
 		unwatch(socket);
-		return 0;
+		on_unwatch(socket);
+		errno = ENOENT;
+		return was_watched ? 0 : -1;
 	}
-	if (socket->family != AF_UNSPEC && fails(CALL_EPOLL_CTL, NULL))
+	if (socket->kind != SIGNAL_ONLY && fails(CALL_EPOLL_CTL, NULL)) {
+		on_refused(errno);
 		return -1;
-	assert(operation == EPOLL_CTL_ADD && !socket->watched);
+	}
+	assert(operation == EPOLL_CTL_ADD);
+	promise(!socket->watched, "a descriptor is watched once");
+	promise(socket->kind == STREAM || !(event->events & EPOLLET), "who waits is not forgotten");
+	promise(socket->kind == STREAM || socket->kind == SIGNAL_ONLY || event->events & EPOLLEXCLUSIVE,
+	    "of all that wait, one is woken");
 	socket->watched = 1;
 	socket->interest = *event;
+	on_watch(socket, event);
 	if (state(socket) & (event->events | EPOLLERR | EPOLLHUP))
 		wake(socket, UINT32_MAX);
 	return 0;
@@ -600,10 +849,15 @@ simulated_epoll_wait(int epoll, struct epoll_event *events, int room, int wait_m
 		return -1;
 	while ((count = collect(events, room)) == 0 && wait_ms != 0 && on_idle(wait_ms))
 		;
+	/* what one turn has left to do without a call, the next one does */
+	if (count > 0 || wait_ms != 0 || the.calls != the.calls_before || simulated_polls == 1)
+		the.idle_turns = 0;
+	promise(the.idle_turns++ < IDLE_TURNS_MAX, "it waits when there is nothing to do");
+	the.calls_before = the.calls;
 	if (count > 0 || wait_ms == 0)
 		return count;
 	trace("    wait: %d\n", wait_ms);
-	if (wait_ms > 0) {
+	if (wait_ms > 0 && !simulated_held) {
 		the.now_ms += (uint64_t)wait_ms;
 		return 0;
 	}

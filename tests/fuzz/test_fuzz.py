@@ -39,12 +39,57 @@ __wrap_equal_in_constant_time(const uint8_t *a, const uint8_t *b, size_t length)
 FAULTS["connection"] = (
     FAULTS["open"]
     + """
+void __real_accept_has_room(struct plane *plane);
+void __wrap_accept_has_room(struct plane *plane);
 int __real_simulated_close(int fd);
 int __wrap_simulated_close(int fd);
+int __real_simulated_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event);
+int __wrap_simulated_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event);
 int __real_simulated_epoll_wait(int epoll, struct epoll_event *events, int room, int wait_ms);
 int __wrap_simulated_epoll_wait(int epoll, struct epoll_event *events, int room, int wait_ms);
 ssize_t __real_simulated_recv(int fd, void *buffer, size_t room, int flags);
 ssize_t __wrap_simulated_recv(int fd, void *buffer, size_t room, int flags);
+void __real_timer_clear(struct timers *timers, struct timer *timer);
+void __wrap_timer_clear(struct timers *timers, struct timer *timer);
+void __real_timer_set(struct timers *timers, struct timer *timer, uint64_t due_ms);
+void __wrap_timer_set(struct timers *timers, struct timer *timer, uint64_t due_ms);
+
+void
+__wrap_accept_has_room(struct plane *plane)
+{
+	if (!is_planted("room is not noticed"))
+		__real_accept_has_room(plane);
+}
+
+void
+__wrap_timer_clear(struct timers *timers, struct timer *timer)
+{
+	if (!is_planted("a timer is not cleared") || timer->kind != TIMER_ATTEMPT ||
+	    timer->due_ms <= simulated_now_ms())
+		__real_timer_clear(timers, timer);
+}
+
+void
+__wrap_timer_set(struct timers *timers, struct timer *timer, uint64_t due_ms)
+{
+	if (!is_planted("a timer is late") || due_ms == UINT64_MAX)
+		__real_timer_set(timers, timer, due_ms);
+	else
+		__real_timer_set(timers, timer, due_ms + 1);
+}
+
+int
+__wrap_simulated_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
+{
+	static int times;		/* that the listening socket has been watched, by this plane */
+
+	if (operation == EPOLL_CTL_ADD && event->data.u64 == TAG_CONTROL)
+		times = 0;
+	if (is_planted("the listener is forgotten") && operation == EPOLL_CTL_ADD &&
+	    event->data.u64 == TAG_LISTENER && times++ > 0)
+		return 0;
+	return __real_simulated_epoll_ctl(epoll, operation, fd, event);
+}
 
 int
 __wrap_simulated_close(int fd)
@@ -78,10 +123,14 @@ __wrap_simulated_recv(int fd, void *buffer, size_t room, int flags)
 WRAPPED = {
     "open": ["equal_in_constant_time"],
     "connection": [
+        "accept_has_room",
         "equal_in_constant_time",
         "simulated_close",
+        "simulated_epoll_ctl",
         "simulated_epoll_wait",
         "simulated_recv",
+        "timer_clear",
+        "timer_set",
     ],
 }
 
@@ -121,6 +170,10 @@ def test_a_short_run_is_clean(programs: dict[str, Path], tmp_path: Path, target:
         ("connection", "a reset is taken for an end"),
         ("connection", "a byte changes"),
         ("connection", "a descriptor stays open"),
+        ("connection", "the listener is forgotten"),
+        ("connection", "room is not noticed"),
+        ("connection", "a timer is not cleared"),
+        ("connection", "a timer is late"),
     ],
 )
 def test_a_fault_would_be_found(
