@@ -184,10 +184,7 @@ try(struct plane *plane, struct connection *connection)
 static void
 try_next(struct plane *plane, struct connection *connection, int cause, int error)
 {
-	struct endpoint *target = &connection->endpoint[target_side(connection)];
-
-	endpoint_close(target);
-	*target = (struct endpoint){ .fd = -1 };	/* what it could do says nothing of the next */
+	endpoint_close(&connection->endpoint[target_side(connection)]);
 	timer_clear(&plane->timers, &connection->attempt_timer);
 	connection->cause = cause;
 	connection->error = error;

@@ -142,14 +142,6 @@ receive_and_open(struct plane *plane, struct connection *connection)
 
 /* Deliver. */
 
-/* Something is carried. */
-static void
-note_activity(struct connection *connection)
-{
-	if (connection->pipe->idle_ms != UINT64_MAX)
-		connection->active_ms = now_ms();
-}
-
 /* Send as much as the sink takes.  Returns how much that was; a failed sink takes nothing. */
 static size_t
 deliver(struct connection *connection, int side, const uint8_t *data, size_t length)
@@ -193,12 +185,9 @@ static void
 deliver_unsent(struct connection *connection, int side)
 {
 	struct flow *flow = &connection->flow[side];
-	size_t sent = deliver(connection, side, flow->unsent + flow->unsent_start,
-	    flow->unsent_end - flow->unsent_start);
 
-	if (sent > 0)
-		note_activity(connection);
-	flow->unsent_start += (uint32_t)sent;
+	flow->unsent_start += (uint32_t)deliver(connection, side, flow->unsent + flow->unsent_start,
+	    flow->unsent_end - flow->unsent_start);
 	/* a sink that fails takes the buffer with it */
 	if (flow->unsent != NULL && flow->unsent_start == flow->unsent_end) {
 		free(flow->unsent);
