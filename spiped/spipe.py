@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from select import POLLIN, POLLOUT, poll
 
 from spiped import options
 from spiped.cli import PIPE_TABLE, pipe_options, run_command
@@ -67,7 +68,7 @@ class Copiers:
     def _copy_input(self) -> None:
         while True:
             try:
-                data = os.read(STDIN, CHUNK)
+                data = _read()
             except OSError as error:
                 self._fail(f"Error reading: {describe(error)}")
                 return
@@ -83,7 +84,7 @@ class Copiers:
             while data := self._receive():
                 rest = memoryview(data)
                 while rest:
-                    rest = rest[os.write(STDOUT, rest) :]
+                    rest = rest[_write(rest) :]
             _end_output()
         except OSError as error:
             self._fail(f"Error writing: {describe(error)}")
@@ -100,6 +101,31 @@ class Copiers:
         self.failure = self.failure or message
         with suppress(OSError):
             self._on_failure.send(b"!")
+
+
+# Whoever else has a standard stream may have made it non-blocking.
+
+
+def _read() -> bytes:
+    while True:
+        try:
+            return os.read(STDIN, CHUNK)
+        except BlockingIOError:
+            _wait(STDIN, POLLIN)
+
+
+def _write(data: memoryview) -> int:
+    while True:
+        try:
+            return os.write(STDOUT, data)
+        except BlockingIOError:
+            _wait(STDOUT, POLLOUT)
+
+
+def _wait(fd: int, event: int) -> None:
+    poller = poll()
+    poller.register(fd, event)
+    poller.poll()
 
 
 def _end_output() -> None:

@@ -126,7 +126,7 @@ class NativePlane:
 
     def _run(self, timeout: float | None) -> bool:
         """Go on until Python is needed, at most ``timeout`` seconds."""
-        limit = -1 if timeout is None else min(math.ceil(timeout * 1000), 2**31)
+        limit = -1 if timeout is None else math.ceil(timeout * 1000)
         count = lib.plane_run(self._plane, limit, self._wanted, self._endings, ENDINGS_AT_ONCE)
         wanted = self._wanted[0]
         if wanted & (lib.PLANE_LIMIT_REACHED | lib.PLANE_CANNOT_ACCEPT):
@@ -248,7 +248,7 @@ def _make_pipe(pipe: Pipe, K: Any) -> Any:
 
 
 def _milliseconds(seconds: float) -> int:
-    return min(math.ceil(seconds * 1000), 2**62) if seconds < math.inf else NEVER
+    return math.ceil(seconds * 1000) if seconds * 1000 < 2**62 else NEVER
 
 
 def _retarget(handle: Any, targets: list[SocketAddress]) -> None:

@@ -26,6 +26,8 @@ NO_ROOM = (errno.ENOMEM, errno.ENOSPC)
 # of handshakes delays what else there is to do by no more than that.
 JOBS_PER_TURN = 1
 
+WAIT_MAX = 86400.0  # seconds; what is due later is looked at again: systems have a limit
+
 
 class HasFileno(Protocol):
     def fileno(self) -> int: ...
@@ -181,7 +183,7 @@ class Reactor:
             heapq.heappop(self._timers)
         if not self._timers:
             return None
-        return max(0.0, self._timers[0][0] - time.monotonic())
+        return min(max(0.0, self._timers[0][0] - time.monotonic()), WAIT_MAX)
 
     def _run_timers(self) -> None:
         now = time.monotonic()

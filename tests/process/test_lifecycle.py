@@ -16,6 +16,7 @@ from tests.daemons import (
     Peer,
     Stage,
     echoes,
+    is_echoed,
     is_gone,
     is_listening,
     nothing_comes_back,
@@ -274,3 +275,13 @@ def test_a_reader_of_stderr_that_goes_away_harms_nobody(stage: Stage) -> None:
     with client.connect() as peer:
         assert echoes(peer)
     assert not server.is_gone
+
+
+@pytest.mark.parametrize("option", ["-o", "--idle-timeout", "--shutdown-timeout", "-r"])
+def test_times_that_nobody_will_live_to_see_are_as_good_as_infinite(
+    stage: Stage, backend: str, option: str
+) -> None:
+    port = stage.echo().address.rpartition(":")[2]
+    server = stage.spiped("-d", f"localhost:{port}", option, "1e306")
+    client = stage.spiped("-e", server.source)
+    assert is_echoed(client.source)

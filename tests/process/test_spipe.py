@@ -73,6 +73,29 @@ def run(stage: Stage, *words: str, **how: object) -> CompletedProcess[bytes]:
 
 
 @on_both_back_ends
+def test_streams_that_somebody_has_made_non_blocking_are_as_good_as_others(
+    stage: Stage, far: Far
+) -> None:
+    data = random.Random(7).randbytes(1 << 20)
+    ours_, its = socket.socketpair()
+    its.setblocking(False)
+    spipe = Spipe(stage, *far.words, stdin=its, stdout=its)
+    its.close()
+    with far.accept() as target, Peer(ours_) as mine:
+        target.send(b"ready")
+        assert mine.receive(5) == b"ready"  # by now it has found no input
+        sending = stage.meanwhile(mine.send, data)
+        assert target.receive(len(data)) == data
+        sending.result()
+        sending = stage.meanwhile(target.send, data * 8)  # more than there is room for
+        assert mine.receive(8 * len(data)) == data * 8
+        sending.result()
+        mine.finish()
+        target.finish()
+        assert spipe.ends() == (0, "")
+
+
+@on_both_back_ends
 def test_what_goes_in_comes_out_of_the_target_and_the_other_way(stage: Stage, far: Far) -> None:
     spipe = Spipe(stage, *far.words)
     with far.accept() as target:
