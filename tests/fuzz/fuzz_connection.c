@@ -194,7 +194,7 @@ static struct plane_service service;
 static int serving, has_served, has_carried;
 static int paused, pause_is_due;	/* nothing is accepted, and that is right */
 static uint64_t paused_at;
-static uint64_t ours_at_limit;		/* when it paused because of a limit, or 0 */
+static uint64_t ours_at_limit;		/* when it paused for that, or 0 */
 static uint64_t fault_at;		/* when the system has failed last */
 static size_t faults;
 static struct targets_told current;
@@ -1045,7 +1045,7 @@ on_unwatch(struct simulated_socket *socket)
 	paused = 1;
 	paused_at = simulated_now_ms();
 	pause_is_due = is_pause_due();
-	ours_at_limit = fault_at != paused_at && service.limit > 0 &&
+	ours_at_limit = fault_at != paused_at && service.limit > 0 && service.workers == 1 &&
 	    total(PLANE_ACTIVE) > service.limit ? counts[PLANE_ACTIVE] - 1 : 0;
 }
 
