@@ -141,7 +141,10 @@ def accepting() -> Iterator[tuple[str, bytes]]:
     yield "accepted-and-told", served("SERVER", manner=TELL_CLEAN) + established() + UP + end
     yield "accepted-as-stranger", served("SERVER", manner=SHARED) + four + act("SHAKE") + UP
     yield "limited", served(limits=1) + established() + two + later + end + RUN
-    yield "limited-by-others", served(limits=2) + act("OTHERS", 0x0102) + two + later + act("OTHERS")
+    yield (
+        "limited-by-others",
+        served(limits=2) + act("OTHERS", 0x0102) + two + later + act("OTHERS"),
+    )
     yield "too-many", served("SERVER", limits=0x08) + four + later
     yield "too-many-of-one", served("SERVER", limits=0x20) + four + later
     share = served(manner=SHARED) + four + opened(session=1) + RUN

@@ -39,8 +39,8 @@ __wrap_equal_in_constant_time(const uint8_t *a, const uint8_t *b, size_t length)
 FAULTS["connection"] = (
     FAULTS["open"]
     + """
-void __real_accept_has_room(struct plane *plane);
-void __wrap_accept_has_room(struct plane *plane);
+void __real_accept_made_room(struct plane *plane);
+void __wrap_accept_made_room(struct plane *plane);
 int __real_simulated_close(int fd);
 int __wrap_simulated_close(int fd);
 int __real_simulated_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event);
@@ -55,18 +55,19 @@ void __real_timer_set(struct timers *timers, struct timer *timer, uint64_t due_m
 void __wrap_timer_set(struct timers *timers, struct timer *timer, uint64_t due_ms);
 
 void
-__wrap_accept_has_room(struct plane *plane)
+__wrap_accept_made_room(struct plane *plane)
 {
 	if (!is_planted("room is not noticed"))
-		__real_accept_has_room(plane);
+		__real_accept_made_room(plane);
 }
 
 void
 __wrap_timer_clear(struct timers *timers, struct timer *timer)
 {
-	if (!is_planted("a timer is not cleared") || timer->kind != TIMER_ATTEMPT ||
-	    timer->due_ms <= simulated_now_ms())
-		__real_timer_clear(timers, timer);
+	if (is_planted("a timer is not cleared") && timer->kind == TIMER_ATTEMPT)
+		if (timer->due_ms > simulated_now_ms())
+			return;
+	__real_timer_clear(timers, timer);
 }
 
 void
@@ -85,9 +86,9 @@ __wrap_simulated_epoll_ctl(int epoll, int operation, int fd, struct epoll_event 
 
 	if (operation == EPOLL_CTL_ADD && event->data.u64 == TAG_CONTROL)
 		times = 0;
-	if (is_planted("the listener is forgotten") && operation == EPOLL_CTL_ADD &&
-	    event->data.u64 == TAG_LISTENER && times++ > 0)
-		return 0;
+	if (is_planted("the listener is forgotten") && operation == EPOLL_CTL_ADD)
+		if (event->data.u64 == TAG_LISTENER && times++ > 0)
+			return 0;
 	return __real_simulated_epoll_ctl(epoll, operation, fd, event);
 }
 
@@ -123,7 +124,7 @@ __wrap_simulated_recv(int fd, void *buffer, size_t room, int flags)
 WRAPPED = {
     "open": ["equal_in_constant_time"],
     "connection": [
-        "accept_has_room",
+        "accept_made_room",
         "equal_in_constant_time",
         "simulated_close",
         "simulated_epoll_ctl",
