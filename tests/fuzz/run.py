@@ -68,7 +68,16 @@ def compile_connection(program: Path, *options: str) -> None:
         files = [*(NATIVE / name for name in plane), *Path(objects).glob("*.o")]
         # what is compared gives no hint: our mutator makes acts, not bytes
         quick = (*FUZZER, "-fno-sanitize-coverage=trace-cmp")
-        command = [*flags, *quick, *simulated, *map(str, files), "-o", str(program), *wraps, *options]
+        command = [
+            *flags,
+            *quick,
+            *simulated,
+            *map(str, files),
+            "-o",
+            str(program),
+            *wraps,
+            *options,
+        ]
         subprocess.run(command, check=True)
 
 

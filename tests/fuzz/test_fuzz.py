@@ -64,8 +64,9 @@ __wrap_accept_has_room(struct plane *plane)
 void
 __wrap_timer_clear(struct timers *timers, struct timer *timer)
 {
-	if (!is_planted("a timer is not cleared") || timer->kind != TIMER_ATTEMPT ||
-	    timer->due_ms <= simulated_now_ms())
+	int is_due = timer->due_ms <= simulated_now_ms();
+
+	if (!is_planted("a timer is not cleared") || timer->kind != TIMER_ATTEMPT || is_due)
 		__real_timer_clear(timers, timer);
 }
 
@@ -83,10 +84,11 @@ __wrap_simulated_epoll_ctl(int epoll, int operation, int fd, struct epoll_event 
 {
 	static int times;		/* that the listening socket has been watched, by this plane */
 
-	if (operation == EPOLL_CTL_ADD && event->data.u64 == TAG_CONTROL)
+	uint64_t added = operation == EPOLL_CTL_ADD ? event->data.u64 : UINT64_MAX;
+
+	if (added == TAG_CONTROL)
 		times = 0;
-	if (is_planted("the listener is forgotten") && operation == EPOLL_CTL_ADD &&
-	    event->data.u64 == TAG_LISTENER && times++ > 0)
+	if (is_planted("the listener is forgotten") && added == TAG_LISTENER && times++ > 0)
 		return 0;
 	return __real_simulated_epoll_ctl(epoll, operation, fd, event);
 }
