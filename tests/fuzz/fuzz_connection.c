@@ -7,8 +7,8 @@
  * authentic: it holds K, does the handshake and seals; what it says goes through
  * hands that may change it before it is fed to the plane.
  *
- * So it is known at any time what may come out, and that is what is checked, as
- * it comes out.  When the program is over, everybody gets what they wait for and
+ * So it is known at any time what may come out, who is there, and by when
+ * something has to happen to them, and that is what is checked, as it happens.  When the program is over, everybody gets what they wait for and
  * then ends; and whatever has not come out or not ended by then was lost.
  *
  * With TRACE in the environment, an input tells its story.
@@ -121,7 +121,6 @@ static const struct {
 #define PACKETS_MAX (STREAM_MAX / 300)
 #define HEARD_MAX 32768			/* a power of two above every capacity */
 
-static int service_options;
 static const uint8_t K[32] = "a key, and not a very secret one";
 
 struct targets_told {
@@ -192,6 +191,7 @@ static uint64_t counters[SLOTS][STRIDE];
 static uint64_t *const counts = counters[SLOTS / 2];
 static uint64_t sum_sealed, sum_opened, sum_relayed, sum_accepted, sum_clean;
 static struct plane_service service;
+static int service_options;		/* enum option, of its pipe */
 static int serving, has_served, has_carried;
 static int paused, pause_is_due;	/* nothing is accepted, and that is right */
 static uint64_t paused_at;

@@ -29,6 +29,7 @@ TELL_CLEAN, SHARED = 16, 32  # of serving
 PLAIN, CRYPT = 0, 1
 ALL = 0xFFFF
 AT_ONCE, UNTIL_IT_WAITS = 0, 1  # the timeouts of RUN
+BOUND = 3  # the patience of a pipe that has an address; it gives up the idle before the slow
 ROOMY = 7  # the capacity of both sockets is the largest
 
 
@@ -38,19 +39,18 @@ def act(
     return struct.pack("<BBH", WHAT[what], session | side << 2 | extra << 3, number)
 
 
-def opened(*options: str, capacity: int = ROOMY, session: int = 0, extra: int = 0) -> bytes:
+def opened(*options: str, capacity: int = ROOMY, session: int = 0, patience: int = 0) -> bytes:
     """Begin a connection; ``TARGET_UNIX``: to such a socket."""
     flags = sum(OPTION[option] for option in options if option != "TARGET_UNIX")
     sizes = capacity | capacity << 3
     to = act("RETARGET", 0x0101) if "TARGET_UNIX" in options else b""
-    side = extra & 1  # who >> 2 is a part of what `extra` means here
-    come = act("OPEN", flags | sizes << 8, session=session, side=side, extra=extra >> 1)
-    return to + come
+    return to + act("OPEN", flags | sizes << 8, session=session, extra=patience << 2)
 
 
-def established(*options: str, capacity: int = ROOMY, session: int = 0) -> bytes:
+def established(*options: str, capacity: int = ROOMY, session: int = 0, patience: int = 0) -> bytes:
     """Begin a connection and let it come to be relayed."""
-    return opened(*options, capacity=capacity, session=session) + act("SHAKE", session=session)
+    begun = opened(*options, capacity=capacity, session=session, patience=patience)
+    return begun + act("SHAKE", session=session)
 
 
 def served(*options: str, manner: int = 0, limits: int = 0, patience: int = 0) -> bytes:
@@ -175,14 +175,22 @@ def connecting() -> Iterator[tuple[str, bytes]]:
         for call in (8, 9, 10):
             for error in range(4):
                 fails = act("FAULT", call | error << 8)
-                bound = opened(*options, extra=6 << 2)
+                bound = opened(*options, patience=BOUND)
                 yield f"fault-{name}-{call}-{error}", fails + bound + proved + refused + silent * 3
         again = act("FAULT", 8 | 3 << 8) + refused + act("FEED", 100) + RUN
         yield f"shortage-{name}", start + again + act("SHAKE")
-    for extra in range(8):  # every patience
-        for role in ("", "SERVER"):
-            start = opened(*[role] if role else [], extra=extra << 2 >> 1 & 7)
-            yield f"patience-{extra}-{role}", start + act("SHAKE") + UP + act("TICK", 150) + RUN
+    for patience, role in product(range(4), ("", "SERVER")):
+        start = established(*[role] if role else [], patience=patience)
+        yield f"patience-{patience}-{role.lower()}", start + UP + act("TICK", 150) + RUN
+    slow = opened("SERVER") + RUN + act("TICK", 150)
+    yield "slow-and-then-silent", slow + proved + silent * 3
+    rest = established(capacity=3, patience=BOUND) + act("FEED", 9000) + act("RESET") + RUN
+    yield "rest-for-an-idle-peer", rest + act("TICK", 70) + RUN + act("TAKE", ALL, side=CRYPT) + RUN
+    slower = (act("TICK", 40) + act("TAKE", 1000, side=CRYPT) + RUN) * 4
+    yield (
+        "slow-but-not-idle",
+        established(capacity=3, patience=1) + act("FEED", 9000) + RUN + slower,
+    )
     yield "nowhere", act("RETARGET", 0) + opened() + RUN
 
 

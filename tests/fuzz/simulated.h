@@ -3,7 +3,7 @@
 
 /*
  * A system for the data plane to run on that makes no system call: stream
- * sockets, epoll, a clock, entropy and memory, all of them small, deterministic
+ * sockets, listening ones, epoll, a clock, entropy and memory, all of them small, deterministic
  * and under the control of whoever plays the peers.
  *
  * This header comes before everything else (-include): behind it, the calls of
@@ -209,7 +209,7 @@ void on_call(void);
 /* Our program accepts the socket: write who it comes from. */
 socklen_t on_accept(struct simulated_socket *socket, struct sockaddr_storage *address);
 
-/* Our program asks for a socket, and fails there or later until it waits for an answer. */
+/* Our program has made a socket; or cannot have, use or watch one, or is told of an error on it. */
 void on_socket(struct simulated_socket *socket);
 void on_refused(int error);
 

@@ -64,10 +64,10 @@ __wrap_accept_made_room(struct plane *plane)
 void
 __wrap_timer_clear(struct timers *timers, struct timer *timer)
 {
-	if (is_planted("a timer is not cleared") && timer->kind == TIMER_ATTEMPT)
-		if (timer->due_ms > simulated_now_ms())
-			return;
-	__real_timer_clear(timers, timer);
+	int is_due = timer->due_ms <= simulated_now_ms();
+
+	if (!is_planted("a timer is not cleared") || timer->kind != TIMER_ATTEMPT || is_due)
+		__real_timer_clear(timers, timer);
 }
 
 void
@@ -84,11 +84,12 @@ __wrap_simulated_epoll_ctl(int epoll, int operation, int fd, struct epoll_event 
 {
 	static int times;		/* that the listening socket has been watched, by this plane */
 
-	if (operation == EPOLL_CTL_ADD && event->data.u64 == TAG_CONTROL)
+	uint64_t added = operation == EPOLL_CTL_ADD ? event->data.u64 : UINT64_MAX;
+
+	if (added == TAG_CONTROL)
 		times = 0;
-	if (is_planted("the listener is forgotten") && operation == EPOLL_CTL_ADD)
-		if (event->data.u64 == TAG_LISTENER && times++ > 0)
-			return 0;
+	if (is_planted("the listener is forgotten") && added == TAG_LISTENER && times++ > 0)
+		return 0;
 	return __real_simulated_epoll_ctl(epoll, operation, fd, event);
 }
 
