@@ -204,6 +204,13 @@ can_receive(const struct connection *connection, int side)
 	return flow->state == FLOW_OPEN && flow->unsent == NULL && connection->endpoint[side].readable;
 }
 
+static void
+note_activity(struct connection *connection)
+{
+	if (connection->pipe->idle_ms != UINT64_MAX)
+		connection->active_ms = now_ms();
+}
+
 /* Move one batch from endpoint `side` to the other. */
 static void
 pump(struct plane *plane, struct connection *connection, int side)
@@ -211,15 +218,16 @@ pump(struct plane *plane, struct connection *connection, int side)
 	struct flow *flow = &connection->flow[side];
 	size_t length, sent;
 
-	if (flow->unsent != NULL && connection->endpoint[!side].writable)
+	if (flow->unsent != NULL && connection->endpoint[!side].writable) {
 		deliver_unsent(connection, side);
+		note_activity(connection);
+	}
 	if (!can_receive(connection, side))
 		return;
 
 	length = side == PLAIN ? receive_and_seal(plane, connection) : receive_and_open(plane, connection);
 	if (length > 0) {
-		if (connection->pipe->idle_ms != UINT64_MAX)
-			connection->active_ms = now_ms();
+		note_activity(connection);
 		sent = deliver(connection, side, plane->transformed, length);
 		if (sent < length && flow->state != FLOW_ENDED)
 			keep(connection, side, plane->transformed + sent, length - sent);
@@ -259,6 +267,20 @@ drain(struct plane *plane, struct connection *connection)
 		connection_move(connection, &plane->bulk);
 	else if (connection->list != &plane->draining)
 		connection_move(connection, &plane->draining);
+}
+
+int
+relay_has_moved(struct connection *connection)
+{
+	int before = connection->queued;
+	int queued;
+
+	connection->queued = 0;
+	for (int side = PLAIN; side <= CRYPT; side++) {
+		if (ioctl(connection->endpoint[side].fd, SIOCOUTQ, &queued) == 0)
+			connection->queued += queued;
+	}
+	return connection->queued != before;
 }
 
 /* Has the peer's system received everything?  Of UNIX sockets that is always true. */
