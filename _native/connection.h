@@ -98,6 +98,7 @@ struct connection {
 	struct handshake *handshake;	/* while it lasts, else NULL */
 	struct timer patience;		/* with the handshake, and then with silence */
 	uint64_t active_ms;		/* when something was carried, if anybody wants to know */
+	int queued;			/* what the system had still to deliver when we last asked */
 	struct flow flow[2];		/* flow[PLAIN] seals, flow[CRYPT] opens */
 	unsigned keyed : 1;		/* the handshake is complete: the flows have their keys */
 	unsigned relaying : 1;
@@ -233,6 +234,9 @@ void negotiate(struct plane *plane, struct connection *connection);
 
 /* relay.c: move a batch in each direction, and see what has become of the connection. */
 void relay_serve(struct plane *plane, struct connection *connection);
+
+/* relay.c: has what the system has still to deliver changed since we last asked? */
+int relay_has_moved(struct connection *connection);
 
 /* relay.c: look after those that deliver the rest of a failed connection. */
 void relay_drain_all(struct plane *plane);

@@ -419,6 +419,8 @@ check_patience(struct plane *plane, struct connection *connection)
 	idle_until = connection->active_ms + connection->pipe->idle_ms;
 	if (now_ms() < idle_until)
 		timer_set(&plane->timers, &connection->patience, idle_until);
+	else if (relay_has_moved(connection))	/* a slow peer is not a silent one */
+		timer_set(&plane->timers, &connection->patience, due_in(connection->pipe->idle_ms));
 	else
 		connection_fail(plane, connection, PLANE_IDLE, 0);
 }

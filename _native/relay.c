@@ -263,6 +263,20 @@ drain(struct plane *plane, struct connection *connection)
 		connection_move(connection, &plane->draining);
 }
 
+int
+relay_has_moved(struct connection *connection)
+{
+	int before = connection->queued;
+	int queued;
+
+	connection->queued = 0;
+	for (int side = PLAIN; side <= CRYPT; side++) {
+		if (ioctl(connection->endpoint[side].fd, SIOCOUTQ, &queued) == 0)
+			connection->queued += queued;
+	}
+	return connection->queued != before;
+}
+
 /* Has the peer's system received everything?  Of UNIX sockets that is always true. */
 static int
 acknowledged(const struct endpoint *endpoint)

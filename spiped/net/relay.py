@@ -10,12 +10,14 @@ import errno
 import fcntl
 import os
 import socket
+import sys
 import termios
 import time
 from collections.abc import Callable
 
 from spiped.constants import BATCH_PACKETS, MESSAGE_MAX, PACKET_BYTES
 from spiped.errors import PacketError, describe
+from spiped.light import suppress
 from spiped.net.ending import Cause, Ending
 from spiped.net.pipe import Pipe
 from spiped.net.reactor import HANGUP, NOTHING, READ, WRITE, Reactor
@@ -131,6 +133,7 @@ class RelayedConnection:
         self._last: Relay | None = None  # after a failure: the direction that is still delivered
         self._deadline = 0.0  # of draining
         self._active = time.monotonic()  # when something was carried
+        self._queued = 0  # what the system had still to deliver when we last asked
         self._timer = reactor.call_later(pipe.idle_timeout, self._on_silence)  # then of draining
         self._reactor.watch(seal.source, READ, self._on_plain)
         self._reactor.watch(open_.source, READ, self._on_crypt)
@@ -163,10 +166,17 @@ class RelayedConnection:
     def _on_silence(self) -> None:
         """Has nothing been carried since the timer was set, or has something?"""
         left = self._active + self._pipe.idle_timeout - time.monotonic()
+        if left <= 0 and self._has_moved():  # a slow peer is not a silent one
+            left = self._pipe.idle_timeout
         if left > 0:
             self._timer = self._reactor.call_later(left, self._on_silence)
         else:
             self._end(close_with_reset, Ending(Cause.IDLE))
+
+    def _has_moved(self) -> bool:
+        """What the system has still to deliver has changed since we last asked."""
+        before, self._queued = self._queued, _queued(self._seal.sink) + _queued(self._open.sink)
+        return self._queued != before
 
     def _receive(self, relay: Relay) -> None:
         self._active = time.monotonic()
@@ -278,11 +288,12 @@ def _acknowledged(sock: socket.socket) -> bool:
 
     Of UNIX sockets that is always true.
     """
-    if sock.family == socket.AF_UNIX or take_error(sock) != 0:
-        return True
+    return sock.family == socket.AF_UNIX or take_error(sock) != 0 or _queued(sock) == 0
+
+
+def _queued(sock: socket.socket) -> int:
+    """How much was sent that the peer's system has not received; 0 if nobody can tell."""
     pending = bytearray(4)
-    try:
+    with suppress(OSError):
         fcntl.ioctl(sock, termios.TIOCOUTQ, pending)
-    except OSError:  # nobody can tell
-        return True
-    return not any(pending)
+    return int.from_bytes(pending, sys.byteorder)

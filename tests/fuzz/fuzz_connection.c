@@ -842,9 +842,10 @@ latest(const struct session *s)
 		by = s->attempt_due;
 	if (s->shaken_by < by && !has_shaken(s))
 		by = s->shaken_by;
-	if (s->relayed && s->connection->lost < 0 &&
-	    later(s->moved_at, patience[s->patience].idle_ms) < by)
-		by = later(s->moved_at, patience[s->patience].idle_ms);
+	/* twice: the first time, the plane may see that something is on its way in the system */
+	if (s->relayed && s->connection->lost < 0 && patience[s->patience].idle_ms != UINT64_MAX &&
+	    s->moved_at + 2 * patience[s->patience].idle_ms < by)
+		by = s->moved_at + 2 * patience[s->patience].idle_ms;
 	return by;
 }
 

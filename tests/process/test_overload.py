@@ -8,6 +8,8 @@ import os
 import random
 import resource
 import socket
+import time
+from contextlib import suppress
 from functools import cache
 from typing import NamedTuple
 
@@ -250,3 +252,29 @@ def test_peers_that_never_read_take_no_more_memory_than_is_documented(stage: Sta
     assert max(used) < 2 * UNSENT + REST
     arriving = [stage.meanwhile(flow.has_arrived, receiver) for flow, receiver in flows]
     assert all(future.result() for future in arriving)
+
+
+# Silence
+
+
+@pytest.mark.parametrize("near", ["-e", "-d"])
+def test_a_slow_reader_is_not_taken_for_a_silent_one(stage: Stage, backend: str, near: str) -> None:
+    """There is more for it, on its end of the pipe, than it takes for a while."""
+    listener = stage.listener()
+    limits = {near: ("--idle-timeout", "0.5")}
+    server = stage.spiped("-d", listener.address, *limits.get("-d", ()))
+    client = stage.spiped("-e", server.source, *limits.get("-e", ()))
+    with client.connect() as plain, listener.accept() as target:
+        reader, writer = (plain, target) if near == "-e" else (target, plain)
+        reader.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        writer.sock.setblocking(False)
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
+            with suppress(BlockingIOError):
+                writer.sock.send(noise())
+            reader.receive(4000)
+            time.sleep(0.05)
+        writer.sock.settimeout(PATIENCE)
+        sending = stage.meanwhile(writer.send, noise() * 100)
+        with pytest.raises(ConnectionError):  # but one that reads no more is
+            sending.result()
