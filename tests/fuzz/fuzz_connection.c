@@ -842,10 +842,9 @@ latest(const struct session *s)
 		by = s->attempt_due;
 	if (s->shaken_by < by && !has_shaken(s))
 		by = s->shaken_by;
-	/* twice: the first time, the plane may see that something is on its way in the system */
-	if (s->relayed && s->connection->lost < 0 && patience[s->patience].idle_ms != UINT64_MAX &&
-	    s->moved_at + 2 * patience[s->patience].idle_ms < by)
-		by = s->moved_at + 2 * patience[s->patience].idle_ms;
+	/* how often the plane finds that something is on its way in the system, it alone knows */
+	if (s->relayed && s->connection->lost < 0 && patience[s->patience].idle_ms != UINT64_MAX)
+		by = s->connection->patience.place == 0 ? 0 : s->connection->patience.due_ms;
 	return by;
 }
 
