@@ -188,7 +188,6 @@ TABLE = (
     ),
     # What a worker needs before it carries anything, and what it is told
     Row(Call.epoll_create1, errors("EMFILE ENFILE ENOMEM"), {"": ("a worker starting",)}),
-    Row(Call.socketpair, errors("EMFILE ENFILE ENOMEM"), {"": ("a worker starting",)}),
     Row(Call.epoll_ctl, NO_ROOM, {"": ("a worker starting",)}),
     Row(Call.malloc, errors("ENOMEM"), {"": ("a worker starting",)}),
     Row(Call.recv, errors("EINTR EAGAIN ENOMEM"), {"channel": ("a worker starting",)}),
