@@ -79,7 +79,7 @@ class Supervisor:
         self._generation = 0  # the one that is to stay
         self._generations = 1  # how many there have been
         self._reloading = False  # the target is being looked up for it
-        self._reload_again = False
+        self._reload_again = False  # as soon as that has come to an end
         self._rehearsing = False  # for an upgrade
         self._rehearse_again = False
         self._listening = True
@@ -203,6 +203,7 @@ class Supervisor:
         if self._on_ready is not None:
             on_ready, self._on_ready = self._on_ready, None
             on_ready()
+        self._reload_if_wanted()
 
     def _dismiss(self, process: WorkerProcess, how: str) -> None:
         process.leaving = True
@@ -305,9 +306,9 @@ class Supervisor:
     def _reload(self) -> None:
         """Start a generation with the key and target of now; a mistake leaves all as it is.
 
-        While the target is being looked up for one, others wait, and are then done as one.
+        While one is on its way to take over, others wait, and are then done as one.
         """
-        if self._reloading:
+        if self._reloading or self._is_taking_over():
             self._reload_again = True
             return
         if not self._has_room("Reload"):
@@ -330,7 +331,17 @@ class Supervisor:
             self._generation = self._generations
             self._generations += 1
             self._fill()
-        if self._reload_again:
+        self._reload_if_wanted()
+
+    def _is_taking_over(self) -> bool:
+        """Workers of the present generation are not ready, and older ones are still in charge."""
+        return any(
+            w.generation == self._generation and not w.ready and self._has_older(w)
+            for w in self._workers.values()
+        )
+
+    def _reload_if_wanted(self) -> None:
+        if self._reload_again and self._listening:
             self._reload_again = False
             self._reload()
 
@@ -351,6 +362,7 @@ class Supervisor:
         self._generation = last.generation
         self._setup = self._setup._replace(pipe=last.pipe)
         self._fill()  # some of them may have died meanwhile
+        self._reload_if_wanted()
 
     # Upgrade
 

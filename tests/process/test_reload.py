@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.daemons import Daemon, Stage, echoes, is_echoed, ours, wait_until
+from tests.process.programs import write_program
 
 YESTERDAY, TOMORROW = b"the key of yesterday", b"the key of tomorrow"
 WORKERS = 2
@@ -129,6 +131,37 @@ def test_reloads_in_quick_succession_come_to_the_last_key(
     wait_until(lambda: is_echoed(tomorrow), "the last key is in force")
     wait_until(lambda: workers_are_new(server, before), "as many workers as before are left")
     assert is_echoed(tomorrow)
+
+
+# Workers are in no hurry to be ready.
+SLOW = """
+import time
+from spiped.worker import Worker
+run = Worker.run
+def run_later(self):
+    time.sleep(0.5)
+    run(self)
+Worker.run = run_later
+"""
+
+
+def test_any_number_of_reloads_comes_to_the_last_key(stage: Stage, key_file: Path) -> None:
+    """However long new workers take, no more of them are made than can take over."""
+    program = write_program(stage.directory / "spiped", harm=SLOW)
+    options = ("--workers", str(WORKERS), "--log-file", str(stage.directory / "log"))
+    server = stage.spiped(
+        "-d", stage.echo().address, *options, key=str(key_file), program=program, background=True
+    )
+    client = stage.spiped("-e", server.source, key=stage.write("new_key", TOMORROW))
+    for i in range(20):
+        key_file.write_bytes(b"%d" % i)
+        server.signal(signal.SIGHUP)
+        time.sleep(0.05)
+        assert len(server.workers) <= 2 * WORKERS + 1  # and one who looks up the target
+    key_file.write_bytes(TOMORROW)
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: is_echoed(client.source), "the last key is in force")
+    assert "refused" not in (stage.directory / "log").read_text()
 
 
 def test_a_key_from_standard_input_stays(stage: Stage) -> None:
