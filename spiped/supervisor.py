@@ -19,7 +19,7 @@ from spiped import worker
 from spiped.crypto import wipe
 from spiped.errors import OperatorError, describe
 from spiped.handover import HandedWorker, Handover, pass_on, rehearse
-from spiped.light import NamedTuple
+from spiped.light import NamedTuple, suppress
 from spiped.net.address import SocketAddress, encode_addresses, is_literal
 from spiped.net.pipe import Pipe
 from spiped.net.reactor import READ, Reactor, Timer
@@ -227,6 +227,7 @@ class Supervisor:
     def _bury(self, process: WorkerProcess, status: int) -> None:
         self._reactor.unwatch(process.channel)
         process.channel.close()
+        self._nudge()
         if process.slot is not None:
             self._counters.fold(process.slot)
             self._free_slots.append(process.slot)
@@ -248,6 +249,12 @@ class Supervisor:
         else:
             self._log.warn(f"Worker {process.pid} died ({how}); starting another")
             self._respawn(process)
+
+    def _nudge(self) -> None:
+        """Wake a worker: for a connection for which the system had woken one that is dead."""
+        if self._setup.nudge >= 0:
+            with suppress(BlockingIOError):  # as full as can be: they are as good as woken
+                os.eventfd_write(self._setup.nudge, 1)
 
     def _respawn(self, process: WorkerProcess) -> None:
         """Have another in its place: at once, or in a while if this one has not lived long."""

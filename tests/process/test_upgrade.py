@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -193,11 +193,13 @@ def test_connections_of_old_workers_go_on_and_count_and_workers_leave_with_their
 def test_the_limit_of_connections_holds_across(stage: Stage) -> None:
     server = start(stage, "-n", "2")
     client = stage.spiped("-e", server.source, "-n", "0", "-o", "inf")
-    with client.connect() as old, client.connect() as new, client.connect() as waiting:
+    with ExitStack() as peers:
+        old = peers.enter_context(client.connect())
         assert echoes(old)
         upgrade(stage, server, keeping=1)
+        new = peers.enter_context(client.connect())
         assert echoes(new)
-        waiting.send(b"let me in")
+        waiting = peers.enter_context(client.connect()).send(b"let me in")
         wait_for_log(stage, "Maximum number of connections (2) reached")
         assert echoes(new)
         assert not waiting.has_news()
