@@ -170,8 +170,10 @@ def test_a_worker_without_memory_harms_none_of_the_others_connections(stage: Sta
     server = stage.spiped("-d", stage.on_stage(Flood(stage.address())).address)
     options = ("--workers", "2", "-n", "0")
     daemon = stage.spiped("-e", server.source, *options, source=stage.address("unix"))
+    wait_until(lambda: len(daemon.workers) == 2, "there are two workers")
     poor, other = daemon.workers
     kept = connect_to_worker(daemon, other)
+    connect_to_worker(daemon, poor).close()  # it has started
     process = psutil.Process(poor)
     process.rlimit(psutil.RLIMIT_AS, (process.memory_info().vms,) * 2)
     with asleep({other}):  # what nobody reads, the one without memory has to keep
@@ -181,7 +183,7 @@ def test_a_worker_without_memory_harms_none_of_the_others_connections(stage: Sta
                 client.send(b"x")
         wait_until(lambda: is_gone(poor) or "annot allocate memory" in daemon.said, "it shows")
     assert kept.receive(1_000_000)
-    with daemon.connect() as client:
+    with asleep(set(daemon.workers) & {poor}), daemon.connect() as client:
         assert client.send(b"y").receive(100_000) == b"y" * 100_000
     for client in clients:
         client.close()
