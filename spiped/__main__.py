@@ -2,6 +2,6 @@
 
 import sys
 
-from spiped.cli import main
+from spiped.entry import spiped
 
-sys.exit(main())
+sys.exit(spiped())

@@ -28,6 +28,15 @@ class PacketError(PeerError):
     """A packet was refused; the argument says why."""
 
 
+def as_operator_error(error: Exception) -> OperatorError:
+    """A refusal of the system, in words: which one it was cannot be told any more."""
+    if isinstance(error, OperatorError):
+        return error
+    if isinstance(error, OSError):
+        return OperatorError(f"The system refuses what is needed: {describe(error)}")
+    return OperatorError("There is not enough memory")
+
+
 def describe(error: OSError) -> str:
     """What the system says of an error, without the number and the file name."""
     return error.strerror or str(error)

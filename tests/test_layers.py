@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,38 +19,54 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # From the bottom to the top.  A module imports from lower layers, and from its own package.
 LAYERS = [
-    {"", "constants", "errors", "light", "memory"},
-    {"config", "crypto", "observe", "options"},
-    {"key", "process", "proto"},
-    {"net"},
-    {"errand"},
-    {"daemon", "handover", "prepare", "resolver", "sandbox", "worker", "worker_process"},
-    {"supervisor"},
-    {"launch"},
-    {"cli"},
-    {"__main__", "spipe"},
+    {"", "errors", "lean_typing"},
+    {"crypto", "net", "options"},
+    {"process"},
+    {"observe", "proto"},
+    {"plane"},
+    {"sandbox"},
+    {"service", "stdio"},
+    {"command"},
+    {"entry"},
+    {"__main__"},
 ]
 
 EXTENSION = "spiped._native"
-MAY_TOUCH_THE_EXTENSION = {"crypto/native.py", "net/native_plane.py", "sandbox/native.py"}
+MAY_TOUCH_THE_EXTENSION = {"crypto/native.py", "plane/native.py", "sandbox/native.py"}
 
 
 def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Every module that is imported anywhere in a file, in functions too."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = {module_of(path) for path in MODULES}
+
+
+def imported(path: Path, *, while_running: bool = False) -> Iterator[str]:
+    """Every module that is imported anywhere in a file, in functions too.
+
+    ``while_running``: not what only type checkers see.
+    """
+    tree = ast.parse(path.read_text())
+    unseen: set[ast.AST] = set()
+    if while_running:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                unseen.update(child for part in node.body for child in ast.walk(part))
+    for node in set(ast.walk(tree)) - unseen:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             assert node.module is not None
-            if node.module == "spiped":  # modules, but for __version__
-                yield from (f"spiped.{a.name}" for a in node.names if a.name != "__version__")
-            else:
-                yield node.module
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in NAMES or node.module == "spiped._native" else node.module
 
 
 def unit(module: str) -> str:
@@ -65,13 +82,25 @@ def layer(unit: str) -> int:
 def test_a_module_imports_only_from_below(path: Path) -> None:
     own = name(path).removesuffix(".py").removesuffix("__init__").split("/")[0]
     for module in imported(path):
-        if module.split(".")[0] == "spiped" and module != EXTENSION and unit(module) != own:
+        if module.split(".")[0] == "spiped" and module.startswith(EXTENSION):
+            continue
+        if module.split(".")[0] == "spiped" and unit(module) != own:
             assert layer(unit(module)) < layer(own), module
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {
+        module_of(path): {m for m in imported(path, while_running=True) if m in NAMES}
+        - {module_of(path)}
+        for path in MODULES
+    }
+    assert len(list(TopologicalSorter(graph).static_order())) >= len(MODULES)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_only_three_modules_touch_the_extension(path: Path) -> None:
-    assert (EXTENSION in imported(path)) <= (name(path) in MAY_TOUCH_THE_EXTENSION)
+    touches = any(module.startswith(EXTENSION) for module in imported(path))
+    assert touches <= (name(path) in MAY_TOUCH_THE_EXTENSION)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "proto").glob("*.py")), ids=name)
@@ -111,7 +140,7 @@ def test_spipe_imports_nothing_that_is_slow() -> None:
 import os, sys
 os.environ["SPIPED_BACKEND"] = "native"
 sys.path[:0] = [{str(ROOT.parent)!r}, {str(cffi)!r}]
-import spiped.spipe, spiped.crypto, spiped.net.native_plane
+import spiped.entry, spiped.command.spipe, spiped.crypto, spiped.plane.native
 assert spiped.crypto.select().backend.name == "native"
 print(*sys.modules)
 """

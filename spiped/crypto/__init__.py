@@ -6,7 +6,7 @@ import os
 
 from spiped.crypto.backend import Backend, Buffer, PacketKey, wipe
 from spiped.errors import OperatorError
-from spiped.light import NamedTuple, cast
+from spiped.lean_typing import NamedTuple, cast
 
 __all__ = ["Backend", "Buffer", "PacketKey", "Selection", "select", "wipe"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spiped.light import Protocol
+from spiped.lean_typing import Protocol
 
 Buffer = bytes | bytearray | memoryview
 

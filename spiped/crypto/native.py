@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 
 from spiped._native import ffi, lib
-from spiped.constants import GROUP_BYTES, MESSAGE_MAX, PACKET_BYTES, TAG_BYTES
 from spiped.crypto.backend import Buffer
+from spiped.crypto.sizes import GROUP_BYTES, MESSAGE_MAX, PACKET_BYTES, TAG_BYTES
 from spiped.errors import OperatorError
-from spiped.light import Any, NamedTuple
+from spiped.lean_typing import Any, NamedTuple
 
 name = "native"
 locked_per_connection = 4096  # itself, and its handshake

@@ -17,9 +17,9 @@ import weakref
 from Crypto.Cipher import AES
 from Crypto.Math.Numbers import Integer
 
-from spiped.constants import CIPHERTEXT_BYTES, GROUP_BYTES, KEY_BYTES, MESSAGE_MAX, PACKET_BYTES
 from spiped.crypto.backend import Buffer, wipe
 from spiped.crypto.group14 import EXPONENT_BASE, GENERATOR, P
+from spiped.crypto.sizes import CIPHERTEXT_BYTES, GROUP_BYTES, KEY_BYTES, MESSAGE_MAX, PACKET_BYTES
 
 # The mode's module is imported at its first use, for which a worker may lack the file system.
 AES.new(bytes(32), AES.MODE_CTR, nonce=bytes(8))

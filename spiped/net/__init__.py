@@ -1,1 +1,1 @@
-"""Sockets: addresses, the event loop, connections and the data plane."""
+"""Sockets: addresses, options, and the event loop."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import socket
 
-from spiped.errors import LookupFailed, OperatorError
-from spiped.light import Any, NamedTuple
+from spiped.errors import LookupFailed, OperatorError, describe
+from spiped.lean_typing import Any, NamedTuple
 
 UNIX_PATH_MAX = 107
 PORT_MAX = 65535
@@ -103,8 +103,8 @@ def _resolve_host(text: str, port_optional: bool) -> list[SocketAddress]:
         found = socket.getaddrinfo(
             os.fsencode(host), service or None, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
         )
-    except (socket.gaierror, UnicodeError, ValueError) as error:
-        reason = error.strerror if isinstance(error, socket.gaierror) else error
+    except (OSError, UnicodeError, ValueError) as error:  # gaierror is an OSError, too
+        reason = describe(error) if isinstance(error, OSError) else str(error)
         raise LookupFailed(f"Error looking up {host}: {reason}") from error
     return [SocketAddress(family, sockaddr) for family, _, _, _, sockaddr in found]
 

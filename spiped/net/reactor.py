@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from spiped.light import Protocol
+from spiped.lean_typing import Protocol
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE

@@ -5,15 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import stat
 import sys
 
-from spiped.errors import OperatorError, describe
-from spiped.light import Any, suppress
+from spiped.lean_typing import Any, suppress
 from spiped.net.address import SocketAddress
-
-# How many strangers may wait to be accepted; the system cuts it to its own limit.
-BACKLOG = 4096
 
 # Returned by accept() for what happened to that one connection, not to the listening socket: it is
 # gone, the next one may be fine (accept(2), "Error handling").
@@ -37,72 +32,6 @@ CONNECTION_ERRORS = frozenset(
 # Two C ints; `struct` would take a while to import.
 LINGER_RESET = (1).to_bytes(4, sys.byteorder) + bytes(4)  # close() drops the unsent and resets
 LINGER_GRACEFUL = bytes(8)  # close() sends the rest and a FIN
-
-
-class Listener:
-    """A listening socket, and the file of it if it is a UNIX one."""
-
-    def __init__(
-        self, sock: socket.socket, path: str | None, made: os.stat_result | None = None
-    ) -> None:
-        """``made``: what the file was when it was made, if that is not now."""
-        self.sock = sock
-        self.made = os.lstat(path) if path is not None and made is None else made
-        self._path = path
-
-    def close(self) -> None:
-        """Close the socket and remove its file, if it is still there, still ours, and we may."""
-        self.sock.close()
-        if self._path is not None and self.made is not None:
-            remove_if_same(self._path, self.made)
-        self._path = None
-
-
-def remove_if_same(path: str, made: os.stat_result) -> None:
-    """Remove a file or a UNIX socket, unless something else has taken its place or we may not.
-
-    Nothing else is removed: a pid file may be /dev/null.
-    """
-    if not (stat.S_ISREG(made.st_mode) or stat.S_ISSOCK(made.st_mode)):
-        return
-    with suppress(OSError):
-        present = os.lstat(path)
-        if (present.st_dev, present.st_ino) == (made.st_dev, made.st_ino):
-            os.unlink(path)
-
-
-def listen(address: SocketAddress, keepalive: bool) -> Listener:
-    """A listening socket at ``address``.  Raises OperatorError."""
-    try:
-        sock = socket.socket(address.family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise OperatorError(f"Error creating socket: {describe(error)} ({address})") from error
-    try:
-        sock.setblocking(False)
-        if address.is_unix:
-            _remove_stale(address.sockaddr)
-        else:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        tune(sock, keepalive, address.is_unix)
-        sock.bind(address.sockaddr)
-        sock.listen(BACKLOG)
-        return Listener(sock, address.sockaddr if address.is_unix else None)
-    except OSError as error:
-        sock.close()
-        raise OperatorError(f"Error binding socket: {describe(error)} ({address})") from error
-
-
-def _remove_stale(path: str) -> None:
-    """Remove a UNIX socket on which nobody listens: what is left of a program that was killed."""
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        if probe.connect_ex(path) == errno.ECONNREFUSED:
-            os.unlink(path)
 
 
 def accept(listener: socket.socket, keepalive: bool) -> tuple[socket.socket, Any]:

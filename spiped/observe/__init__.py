@@ -1,1 +1,1 @@
-"""What the processes let others see: counters and log lines."""
+"""What the processes let others see: counters and the log."""

@@ -1,4 +1,4 @@
-"""One worker's counters."""
+"""One worker's counters: what there is to be counted, and where it stands."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ SLOT_BYTES = 512  # whole cache lines, so that no two workers write to the same 
 
 
 class Field(enum.IntEnum):
-    """The counters of a slot, 64 bits each.  Behind them come the endings, one for each cause."""
+    """The counters of a slot, 64 bits each; the first are the data plane's in C (`plane.h`)."""
 
     ACTIVE = 0  # connections now: accepted and not ended
     ACCEPTED = 1
     ESTABLISHED = 2
     SEALED = 3  # payload bytes from plain to crypt
     OPENED = 4  # payload bytes from crypt to plain
-    STRANGERS = 5  # connections now whose peer has not proved to hold the key
-    ENDED = 8  # + the index of a cause
+    UNAUTHENTICATED = 5  # connections now whose peer has not proved that it holds the key
+    ENDED_CLEAN = 8  # endings, one counter for each `Cause`
+    ENDED_CONNECT = 9
+    ENDED_CONNECT_TIMEOUT = 10
+    ENDED_HANDSHAKE = 11
+    ENDED_HANDSHAKE_TIMEOUT = 12
+    ENDED_PACKET = 13
+    ENDED_RESET = 14
+    ENDED_SHUTDOWN = 15
+    ENDED_IDLE = 16
 
 
 # What there is now, and not what there has been.
-GAUGES = (Field.ACTIVE, Field.STRANGERS)
+GAUGES = (Field.ACTIVE, Field.UNAUTHENTICATED)
 
 
 class Slot:

@@ -1,1 +1,1 @@
-"""The protocol as pure machines: bytes in, bytes out; no sockets, no clock, no randomness."""
+"""The protocol: bytes in, bytes out; no sockets, no clock, no randomness of its own."""

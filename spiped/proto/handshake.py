@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import enum
 
-from spiped.constants import GROUP_BYTES, NONCE_BYTES, SECRET_BYTES, TAG_BYTES
 from spiped.crypto import Backend, Buffer, wipe
 from spiped.crypto.group14 import P
+from spiped.crypto.sizes import GROUP_BYTES, NONCE_BYTES, SECRET_BYTES, TAG_BYTES
 from spiped.errors import HandshakeError
-from spiped.light import NamedTuple
-from spiped.proto.keys import SessionKeys, handshake_keys, session_keys
+from spiped.lean_typing import NamedTuple
+from spiped.proto.derivation import SessionKeys, handshake_keys, session_keys
 from spiped.proto.role import Role
 
 HELLO_BYTES = GROUP_BYTES + TAG_BYTES  # y || h

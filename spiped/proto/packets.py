@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from spiped.constants import PACKET_BYTES
 from spiped.crypto import Backend, Buffer
+from spiped.crypto.sizes import PACKET_BYTES
 from spiped.errors import PacketError
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from spiped.crypto import Backend
-from spiped.light import NamedTuple, Protocol
-from spiped.net.pipe import Pipe
+from spiped.lean_typing import NamedTuple, Protocol
+from spiped.plane.pipe_settings import PipeSettings
 
 
 class Needs(NamedTuple):
@@ -16,7 +16,6 @@ class Needs(NamedTuple):
     unix: bool  # make connections to UNIX sockets
     bind: bool  # from an address of its choice,
     bind_port: int  # of which this is the port; -1 if it has none
-    syslog: bool  # connect to the system's log anew
     threads: bool  # start threads
 
 
@@ -67,7 +66,7 @@ class Sandbox:
         there = [part for part, error in self._parts.items() if not error]
         return ", ".join(there).replace("Landlock", f"Landlock {self._landlock}") or "none"
 
-    def enter(self, pipe: Pipe, *, syslog: bool = False, threads: bool = False) -> None:
+    def enter(self, pipe: PipeSettings, *, threads: bool = False) -> None:
         """Give up everything but what the connections of a pipe need.  Raises OSError.
 
         What the system has must work: nobody runs with less than was announced.
@@ -78,7 +77,6 @@ class Sandbox:
             unix=any(address.is_unix for address in pipe.targets),
             bind=bind is not None,
             bind_port=-1 if bind is None or bind.is_unix else bind.sockaddr[1],
-            syslog=syslog,
             threads=threads,
         )
         if not self._parts["Landlock"]:

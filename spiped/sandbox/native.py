@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spiped._native import lib
-from spiped.light import TYPE_CHECKING
+from spiped.lean_typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spiped.sandbox import Needs
@@ -19,7 +19,6 @@ def _flags(needs: Needs) -> int:
         (needs.ports, lib.SANDBOX_TCP),
         (needs.unix, lib.SANDBOX_UNIX),
         (needs.bind, lib.SANDBOX_BIND),
-        (needs.syslog, lib.SANDBOX_SYSLOG),
         (needs.threads, lib.SANDBOX_THREADS),
     ):
         flags |= flag if wanted else 0

@@ -12,7 +12,7 @@ import os
 import struct
 import sys
 
-from spiped.light import TYPE_CHECKING
+from spiped.lean_typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spiped.sandbox import Needs

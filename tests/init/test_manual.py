@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from spiped import cli, spipe
+from spiped.options.table import options_of
+from spiped.options.usage import usage
 from tests.daemons import Stage, needs
 from tests.init.systems import ROOT
 
 MAN = ROOT / "man"
 
-PAGES: dict[str, tuple[Mapping[str, Any], str]] = {
-    "spiped": (cli.TABLE, cli.USAGE),
-    "spipe": (cli.PIPE_TABLE, spipe.USAGE),
-}
+PAGES = ("spiped", "spipe")
 
 SECTIONS = (
     "NAME",
@@ -77,20 +73,20 @@ def test_a_page_has_all_sections(name: str) -> None:
 
 @each_page
 def test_the_options_are_those_of_the_program(name: str) -> None:
-    table, _ = PAGES[name]
-    assert described(name) == {option: parser is not None for option, parser in table.items()}
+    declared = {option.name: bool(option.argument) for option in options_of(name)}
+    assert described(name) == declared
 
 
 @each_page
 def test_the_synopsis_and_the_usage_text_name_all_options(stage: Stage, name: str) -> None:
-    table, usage = PAGES[name]
+    names = {option.name for option in options_of(name)} - {"--help"}
     page = rendered(stage, MAN / f"{name}.1")
     synopsis = page[page.index("SYNOPSIS") : page.index("DESCRIPTION")]
     option = re.compile(r"(?<![\w-])--?[A-Za-z][a-z-]*(?!\w)")
     shown = set(option.findall(synopsis))
     shown |= {f"-{letter}" for letter in re.findall(r"\| (\w)\b", synopsis)}  # -e | d
-    assert table.keys() <= shown
-    assert table.keys() <= set(option.findall(usage))
+    assert names <= shown
+    assert names <= set(option.findall(usage(name)))
 
 
 @pytest.mark.parametrize("variable", ["SPIPED_BACKEND", "SPIPED_KERNELS"])

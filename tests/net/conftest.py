@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from spiped.crypto import Backend
-from spiped.net.plane import Plane
-from spiped.net.portable_plane import PortablePlane
 from spiped.net.reactor import Reactor
 from spiped.observe.counters import Counters
 from spiped.observe.slot import Slot
+from spiped.plane.interface import Plane
+from spiped.plane.portable.plane import PortablePlane
 from tests.conftest import backends
 from tests.net.rig import Rig, no_descriptor_leaks
 
@@ -39,7 +39,7 @@ def make_rig(plane: str, counters: Counters | None = None, index: int = 1) -> Ri
     def make(reactor: Reactor, slot: Slot) -> Plane:
         if plane != "native":
             return PortablePlane(reactor, crypto, slot)
-        native_plane = importlib.import_module("spiped.net.native_plane")
+        native_plane = importlib.import_module("spiped.plane.native")
         if not native_plane.AVAILABLE:
             pytest.skip("no data plane in C on this system")
         return native_plane.NativePlane(reactor, slot)

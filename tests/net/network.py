@@ -11,7 +11,7 @@ import tempfile
 from contextlib import ExitStack
 
 from spiped.net.address import SocketAddress
-from spiped.net.sockets import Listener, listen
+from spiped.service.listener import Listener, listen
 
 
 class Target:

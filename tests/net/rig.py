@@ -20,18 +20,18 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from spiped.constants import CIPHERTEXT_BYTES, PACKET_BYTES
 from spiped.crypto import Backend
+from spiped.crypto.sizes import CIPHERTEXT_BYTES, PACKET_BYTES
 from spiped.net.address import SocketAddress
-from spiped.net.ending import Cause, Ending
-from spiped.net.pipe import Pipe
-from spiped.net.plane import Plane, Service
 from spiped.net.reactor import Reactor
 from spiped.net.sockets import close_with_reset, tune
 from spiped.observe.counters import Counters
 from spiped.observe.slot import Field, Slot
+from spiped.plane.ending import Cause, Ending
+from spiped.plane.interface import Plane, Service
+from spiped.plane.pipe_settings import PipeSettings
+from spiped.proto.derivation import SessionKeys
 from spiped.proto.handshake import Handshake, Role, Step, draw_secrets
-from spiped.proto.keys import SessionKeys
 from spiped.proto.packets import Opener, Sealer
 from tests.net.network import Network, Target, limit_buffers, opposite_end
 
@@ -166,16 +166,29 @@ class Peer:
         return False
 
 
+class Told(NamedTuple):
+    """What is told of the end of a connection, apart from whose it was and how long it took."""
+
+    cause: Cause
+    detail: str
+    sealed: int
+    opened: int
+
+    @classmethod
+    def of(cls, ending: Ending) -> Told:
+        return cls(ending.cause, ending.detail, ending.sealed, ending.opened)
+
+
 class Outcome:
     """What a plane has told of a connection: how it has ended."""
 
     def __init__(self) -> None:
-        self.ending: Ending | None = None
+        self.ending: Told | None = None
         self.when_ended: Callable[[], None] | None = None
 
     def on_end(self, ending: Ending) -> None:
         assert self.ending is None, "a connection ended twice"
-        self.ending = ending
+        self.ending = Told.of(ending)
         if self.when_ended is not None:
             self.when_ended()
 
@@ -285,7 +298,7 @@ class Rig:
         prepare(accepted)
         outcome = Outcome()
         options = {"weak": True, "timeout": FOREVER} | options
-        self.plane.carry(accepted, Pipe(role, K, list(targets), **options), outcome.on_end)
+        self.plane.carry(accepted, PipeSettings(role, K, list(targets), **options), outcome.on_end)
         assert outcome.ending is None, "told from within"
         return outcome
 

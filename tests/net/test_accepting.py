@@ -10,25 +10,26 @@ from typing import Any
 
 import pytest
 
-from spiped.config import Limits
-from spiped.net.accepting import ACCEPTS_PER_TURN
 from spiped.net.address import SocketAddress
-from spiped.net.ending import Cause, Ending
-from spiped.net.pipe import Pipe
-from spiped.net.plane import SHED, TOO_MANY, Service
-from spiped.net.sockets import Listener
 from spiped.observe.slot import Field
+from spiped.plane.ending import SHED, TOO_MANY, Cause, Ending
+from spiped.plane.interface import Service
+from spiped.plane.limits import Limits
+from spiped.plane.pipe_settings import PipeSettings
+from spiped.plane.portable.accept import ACCEPTS_PER_TURN
 from spiped.proto.handshake import Role
+from spiped.service.listener import Listener
 from tests.helpers import lack
 from tests.net.network import inheritable, opposite_end
-from tests.net.rig import FOREVER, RESET, K, Peer, Rig, no_more_descriptors, waste
+from tests.net.rig import FOREVER, RESET, K, Peer, Rig, Told, no_more_descriptors, waste
 from tests.net.test_sockets import is_tuned
 from tests.net.voice import Voice, converse
 
 NO_LIMITS = Limits(connections=0)
 
 GONE = "the peer closed the connection"
-TOO_MANY_FILES = f"Cannot accept connections: {os.strerror(errno.EMFILE)}"
+TOO_MANY_FILES = os.strerror(errno.EMFILE)
+AT_THE_LIMIT = "as many as there may be"
 
 
 class Server:
@@ -42,33 +43,38 @@ class Server:
         listener: Listener | None = None,
         workers: int = 1,
         limits: Limits = NO_LIMITS,
-        nudge: int = -1,
+        wake: int = -1,
         tell_clean: bool = True,
         **options: Any,
     ) -> None:
         self.rig = rig
         self.listener = listener or rig.network.listener()
-        self.told: list[tuple[str, Ending]] = []
+        self.told: list[tuple[str, Told]] = []
+        self.numbers: list[int] = []
         self.troubles: list[str] = []
         self.active_when_told: list[int] = []
         targets = targets or (rig.network.refusing(),)
-        pipe = Pipe(role, K, list(targets), **({"weak": True, "timeout": FOREVER} | options))
+        pipe = PipeSettings(
+            role, K, list(targets), **({"weak": True, "timeout": FOREVER} | options)
+        )
         rig.serve(
             Service(
                 listener=self.listener.sock,
-                nudge=nudge,
+                wake=wake,
                 pipe=pipe,
                 counters=rig.counters,
                 workers=workers,
                 limits=limits,
                 tell_clean=tell_clean,
                 on_end=self._on_end,
-                on_trouble=self.troubles.append,
+                on_limit=lambda: self.troubles.append(AT_THE_LIMIT),
+                on_shortage=self.troubles.append,
             )
         )
 
-    def _on_end(self, who: object, ending: Ending) -> None:
-        self.told.append((str(who), ending))
+    def _on_end(self, ending: Ending) -> None:
+        self.told.append((str(ending.peer), Told.of(ending)))
+        self.numbers.append(ending.number)
         self.active_when_told.append(self.rig.slot[Field.ACTIVE])
 
     @property
@@ -111,8 +117,8 @@ def served(rig: Rig, **options: Any) -> tuple[Server, Peer, Peer]:
     return server, client, far
 
 
-@pytest.fixture(params=[False, True], ids=["", "nudged"])
-def nudge(request: pytest.FixtureRequest) -> Iterator[int]:
+@pytest.fixture(params=[False, True], ids=["", "woken"])
+def wake(request: pytest.FixtureRequest) -> Iterator[int]:
     """What workers leave clients to each other by."""
     if not request.param or not hasattr(os, "eventfd"):
         yield -1
@@ -177,7 +183,7 @@ def test_only_clean_ends_may_be_counted_without_being_told(rig: Rig, clean: bool
         client.reset()
     rig.until(lambda: rig.slot[Field.ACTIVE] == 0)
     rig.turn()
-    assert len(server.told) + rig.slot[Field.ENDED] == 1
+    assert len(server.told) + rig.slot[Field.ENDED_CLEAN] == 1
     if not clean:
         assert server.told[0][1].cause is Cause.RESET
 
@@ -292,7 +298,7 @@ def test_all_are_ended_at_once_and_nobody_else_comes(rig: Rig) -> None:
 
 def test_no_more_are_accepted_than_may_be(rig: Rig) -> None:
     """Others wait until one of them ends; it is said whenever the limit is reached."""
-    message = "Maximum number of connections (2) reached"
+    message = AT_THE_LIMIT
     server = Server(rig, limits=Limits(connections=2))
     clients = server.clients(4)
     for ended, client in enumerate(clients[:2]):
@@ -332,25 +338,25 @@ def test_the_limit_is_that_of_all_workers(rig: Rig) -> None:
 
 
 def test_the_oldest_stranger_makes_room_for_the_newest(rig: Rig) -> None:
-    server = Server(rig, limits=Limits(connections=0, strangers=2))
+    server = Server(rig, limits=Limits(connections=0, unauthenticated=2))
     strangers = []
     for _ in range(4):
         strangers.append(server.client())
         rig.until(lambda: greeted(strangers[-1]))
     rig.until(lambda: len(server.told) == 2)
     rig.until(lambda: strangers[0].ending == strangers[1].ending == RESET)
-    assert {ending for _, ending in server.told} == {Ending(Cause.HANDSHAKE, SHED)}
+    assert {ending for _, ending in server.told} == {(Cause.HANDSHAKE, SHED, 0, 0)}
     rig.rest()
     assert [stranger.ending for stranger in strangers[2:]] == [None, None]
-    assert rig.slot[Field.STRANGERS] == rig.slot[Field.ACTIVE] == 2
+    assert rig.slot[Field.UNAUTHENTICATED] == rig.slot[Field.ACTIVE] == 2
 
 
 def test_whoever_holds_the_key_makes_no_room_for_strangers(rig: Rig) -> None:
-    server, client, far = served(rig, limits=Limits(connections=0, strangers=1))
-    assert rig.slot[Field.STRANGERS] == 0
+    server, client, far = served(rig, limits=Limits(connections=0, unauthenticated=1))
+    assert rig.slot[Field.UNAUTHENTICATED] == 0
     strangers = server.clients(10)
     rig.until(lambda: len(server.told) == 9)
-    assert rig.slot[Field.STRANGERS] == 1
+    assert rig.slot[Field.UNAUTHENTICATED] == 1
     far.write(b"still there")
     rig.until(lambda: len(client.received) > 320 + 1060)
     assert client.ending is None
@@ -359,8 +365,8 @@ def test_whoever_holds_the_key_makes_no_room_for_strangers(rig: Rig) -> None:
 
 def test_the_strangers_of_all_workers_are_counted(rig: Rig) -> None:
     other = rig.counters.slot(2)
-    other.add(Field.STRANGERS, 2)
-    server = Server(rig, limits=Limits(connections=0, strangers=2), workers=2)
+    other.add(Field.UNAUTHENTICATED, 2)
+    server = Server(rig, limits=Limits(connections=0, unauthenticated=2), workers=2)
     client = server.client()
     rig.until(lambda: client.ending == RESET)
     assert server.told[0][1].detail == SHED
@@ -369,14 +375,14 @@ def test_the_strangers_of_all_workers_are_counted(rig: Rig) -> None:
 
 def test_of_one_address_only_so_many_strangers_get_in(rig: Rig) -> None:
     """Its newest are refused, those of others are not, and it may come again when it is known."""
-    limits = Limits(connections=0, strangers_per_source=2)
+    limits = Limits(connections=0, unauthenticated_per_source=2)
     target = rig.network.target()
     server = Server(rig, target.address, limits=limits)
     strangers = server.clients(2)
     rig.until(lambda: greeted(*strangers))
     refused = server.client()
     rig.until(lambda: refused.ending == RESET)
-    assert [ending for _, ending in server.told] == [Ending(Cause.HANDSHAKE, TOO_MANY)]
+    assert [ending for _, ending in server.told] == [(Cause.HANDSHAKE, TOO_MANY, 0, 0)]
     elsewhere = server.client("127.0.0.2")
     rig.until(lambda: greeted(elsewhere))
     hello(rig, strangers[0])
@@ -389,7 +395,9 @@ def test_of_one_address_only_so_many_strangers_get_in(rig: Rig) -> None:
 def test_an_ipv4_address_in_the_guise_of_an_ipv6_one_is_no_network(rig: Rig) -> None:
     """What all of these have in common is not a source."""
     listener = rig.network.listener(host="::")
-    server = Server(rig, listener=listener, limits=Limits(connections=0, strangers_per_source=1))
+    server = Server(
+        rig, listener=listener, limits=Limits(connections=0, unauthenticated_per_source=1)
+    )
     port = listener.sock.getsockname()[1]
     clients = []
     for ours, theirs in (("127.0.0.1", "127.0.0.1"), ("127.0.0.2", "127.0.0.1"), ("::1", "::1")):
@@ -403,7 +411,7 @@ def test_an_ipv4_address_in_the_guise_of_an_ipv6_one_is_no_network(rig: Rig) -> 
 
 def test_unix_clients_are_of_no_address(rig: Rig) -> None:
     listener = rig.network.listener("unix")
-    limits = Limits(connections=0, strangers_per_source=1)
+    limits = Limits(connections=0, unauthenticated_per_source=1)
     server = Server(rig, listener=listener, limits=limits)
     clients = server.clients(3)
     rig.until(lambda: greeted(*clients))
@@ -420,12 +428,12 @@ def both(*rigs: Rig) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("at_once", [False, True], ids=["one by one", "at once"])
-def test_workers_get_their_share(new_rig: Callable[..., Rig], nudge: int, at_once: bool) -> None:
+def test_workers_get_their_share(new_rig: Callable[..., Rig], wake: int, at_once: bool) -> None:
     """Although the first of them always looks first."""
     a = new_rig()
     b = new_rig(a.counters, 2)
     listener = a.network.listener()
-    servers = [Server(rig, listener=listener, nudge=nudge, workers=2) for rig in (a, b)]
+    servers = [Server(rig, listener=listener, wake=wake, workers=2) for rig in (a, b)]
     for count in range(1, 41):
         servers[0].client()
         if count == 40 or not at_once:
@@ -434,11 +442,11 @@ def test_workers_get_their_share(new_rig: Callable[..., Rig], nudge: int, at_onc
     assert max(server.accepted for server in servers) <= 40 / 2 * 1.25 + 2
 
 
-def test_a_worker_takes_what_the_others_do_not(new_rig: Callable[..., Rig], nudge: int) -> None:
+def test_a_worker_takes_what_the_others_do_not(new_rig: Callable[..., Rig], wake: int) -> None:
     a = new_rig()
     b = new_rig(a.counters, 2)
     listener = a.network.listener()
-    server, stopped = (Server(rig, listener=listener, nudge=nudge, workers=2) for rig in (a, b))
+    server, stopped = (Server(rig, listener=listener, wake=wake, workers=2) for rig in (a, b))
     clients = server.clients(30)
     a.until(lambda: greeted(*clients))
     assert stopped.accepted == 0

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from spiped.net.address import SocketAddress
-from spiped.net.ending import Cause
 from spiped.observe.slot import Field
+from spiped.plane.ending import Cause
 from spiped.proto.handshake import Role
 from tests.helpers import lack
 from tests.net.network import Target

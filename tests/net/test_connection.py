@@ -8,10 +8,10 @@ import socket
 
 import pytest
 
-from spiped.constants import PACKET_BYTES
+from spiped.crypto.sizes import PACKET_BYTES
 from spiped.net.address import SocketAddress
-from spiped.net.ending import Cause
 from spiped.observe.slot import Field
+from spiped.plane.ending import Cause
 from spiped.proto.handshake import Role
 from tests.net.network import inheritable, opposite_end
 from tests.net.rig import END, FOREVER, PAIRS, RESET, Outcome, Peer, Rig

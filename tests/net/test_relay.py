@@ -12,10 +12,11 @@ from collections.abc import Callable
 
 import pytest
 
-from spiped.constants import BATCH_PACKETS, MESSAGE_MAX, PACKET_BYTES
-from spiped.net.ending import Cause
+from spiped.crypto.sizes import MESSAGE_MAX, PACKET_BYTES
 from spiped.observe.counters import Field
+from spiped.plane.ending import Cause
 from spiped.proto.handshake import Role
+from spiped.proto.session import BATCH_PACKETS
 from tests.net.rig import ANY, END, RESET, Half, Pair, Peer, Rig, data_of, unreceived, waste
 from tests.net.voice import begin
 

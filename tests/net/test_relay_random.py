@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from spiped.constants import BATCH_PACKETS, MESSAGE_MAX
-from spiped.net.ending import Cause
+from spiped.crypto.sizes import MESSAGE_MAX
+from spiped.plane.ending import Cause
+from spiped.proto.session import BATCH_PACKETS
 from tests.net.conftest import PLANES, make_rig
 from tests.net.rig import END, RESET, Pair, Peer, Rig, data_of, no_descriptor_leaks
 

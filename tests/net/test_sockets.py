@@ -18,12 +18,12 @@ from spiped.net.sockets import (
     accept,
     close_gracefully,
     close_with_reset,
-    listen,
     peer_name,
     start_connect,
     take_error,
     tune,
 )
+from spiped.service.listener import listen
 from tests.net.rig import data_of, no_descriptor_leaks, tcp_pair, unix_pair
 
 ANY_PORT = SocketAddress(socket.AF_INET, ("127.0.0.1", 0))

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from spiped.constants import PACKET_BYTES
 from spiped.crypto import Backend
+from spiped.crypto.sizes import PACKET_BYTES
 from spiped.net.address import SocketAddress
+from spiped.proto.derivation import SessionKeys, handshake_keys, session_keys
 from spiped.proto.handshake import HELLO_BYTES, ONE, Role
-from spiped.proto.keys import SessionKeys, handshake_keys, session_keys
 from spiped.proto.packets import Opener, Sealer
 from tests.net.network import Target, opposite_end
 from tests.net.rig import K, Outcome, Peer, Rig

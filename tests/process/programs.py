@@ -10,7 +10,7 @@ import sys
 import spiped
 spiped.__version__ = "{version}"
 {harm}
-from spiped.cli import main
+from spiped.entry import spiped as main
 sys.exit(main())
 """
 

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import pytest
 from Crypto.Cipher import AES
 
-from spiped.constants import MESSAGE_MAX, PACKET_BYTES
 from spiped.crypto import pure
 from spiped.crypto.group14 import P
+from spiped.crypto.sizes import MESSAGE_MAX, PACKET_BYTES
+from spiped.proto.derivation import SessionKeys, handshake_keys
 from spiped.proto.handshake import Handshake, Role, draw_secrets
-from spiped.proto.keys import SessionKeys, handshake_keys
 from tests.conftest import backends
 from tests.daemons import KEY, Daemon, Listener, Peer, Stage, echoes, is_echoed
 

@@ -138,15 +138,23 @@ def test_a_daemon_waits_for_a_name_in_the_background(stage: Stage, names: Names)
 def test_a_mistake_that_shows_only_in_the_background_ends_the_daemon(
     stage: Stage, names: Names
 ) -> None:
-    echo = stage.echo()
     log = stage.directory / "log"
-    words = ("-s", echo.address, "-t", "later.example:80", "--log-file", str(log))
+    source = "later.example:" + stage.echo().address.rpartition(":")[2]
+    words = ("-s", source, "-t", "[127.0.0.1]:80", "--log-file", str(log))
     server = start_in_background(stage, names, *words)
     names.define("later.example", "127.0.0.1")
     server.wait_until_gone()
     assert "Error binding socket: Address already in use" in log.read_text()
     assert server.pid_file is not None
     assert not server.pid_file.exists()
+
+
+def test_a_mistake_that_needs_no_name_shows_at_once(stage: Stage, names: Names) -> None:
+    echo = stage.echo()
+    words = ("-s", echo.address, "-t", "later.example:80", "-k", stage.key, "-D")
+    result = stage.run(*names.beginning, ours("spiped"), "-d", *words, text=True)
+    assert result.returncode == 1
+    assert "Error binding socket: Address already in use" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -246,7 +254,9 @@ def test_of_several_addresses_to_listen_on_the_first_is_used(stage: Stage, names
     names.define("two.example", "127.0.0.2", "127.0.0.3")
     source = f"two.example:{free_port()}"
     server = stage.spiped("-d", "[127.0.0.1]:1", source=source, beginning=names.beginning)
-    assert server.said == (f"spiped: Using the first of multiple addresses found for {source}\n")
+    chosen = f"[127.0.0.2]:{source.rpartition(':')[2]}"
+    line = f"spiped: Using the first of multiple addresses found for {source}: {chosen}\n"
+    assert server.said == line
     Peer.connect(source.replace("two.example", "[127.0.0.2]")).close()
     with pytest.raises(ConnectionRefusedError):
         Peer.connect(source.replace("two.example", "[127.0.0.3]"))

@@ -9,24 +9,41 @@ import sys
 
 import pytest
 
-from spiped import __version__, options
-from spiped.cli import PIPE_TABLE, TABLE, daemon_options
-from spiped.config import DaemonOptions
+from spiped import __version__
 from spiped.errors import OperatorError
+from spiped.options.command_line import read_spiped
+from spiped.options.grammar import Help, Version, parse
+from spiped.options.settings import DaemonOptions, PipeOptions
+from spiped.options.table import (
+    OPTIONS,
+    PIPE,
+    PROCESS,
+    RELOAD,
+    RESTART,
+    UPGRADE,
+    Option,
+    options_of,
+)
+from spiped.options.usage import help_text
+from spiped.options.values import Usage
 from tests.daemons import Stage, ours
+
+TABLE = options_of("spiped")
+NAMES = [name for option in TABLE for name in (option.letter, option.word) if name]
+BY_NAME = {name: option for option in TABLE for name in (option.letter, option.word)}
 
 # A command line that is complete, to which tests add something
 COMPLETE = ["-e", "-s", "[127.0.0.1]:1", "-t", "[127.0.0.1]:2", "-k", "key"]
 
 
 def parsed(*more: str) -> DaemonOptions:
-    return daemon_options([*COMPLETE, *more])
+    return read_spiped([*COMPLETE, *more])
 
 
 def lines_of_usage(*words: str) -> tuple[str, ...]:
     """What is said before the usage text."""
-    with pytest.raises(options.Usage) as caught:
-        daemon_options(list(words))
+    with pytest.raises(Usage) as caught:
+        read_spiped(list(words))
     return caught.value.lines
 
 
@@ -34,7 +51,7 @@ def lines_of_usage(*words: str) -> tuple[str, ...]:
 
 
 def test_letters_bundle_and_the_last_one_takes_its_argument_from_the_next_word() -> None:
-    together = daemon_options(["-dFjs", "/source", "-t", "/target", "-k", "key"])
+    together = read_spiped(["-dFjs", "/source", "-t", "/target", "-k", "key"])
     assert together.decrypt
     assert together.foreground
     assert not together.pipe.keepalive
@@ -42,23 +59,23 @@ def test_letters_bundle_and_the_last_one_takes_its_argument_from_the_next_word()
 
 
 def test_an_argument_may_be_attached() -> None:
-    attached = daemon_options(["-e", "-s/source", "-t/target", "-Fkkey", "-n5"])
-    assert attached.pipe.key_file == "key"
+    attached = read_spiped(["-e", "-s/source", "-t/target", "-Fkkey", "-n5"])
+    assert attached.pipe.key == "key"
     assert attached.pipe.target == "/target"
     assert attached.foreground
-    assert attached.limits.connections == 5
+    assert attached.connections == 5
 
 
 @pytest.mark.parametrize("word", ["-f", "--", "-", "--syslog", "-v", ""])
 def test_an_argument_is_the_next_word_whatever_it_looks_like(word: str) -> None:
-    found = daemon_options(["-e", "-s", "/source", "-k", word, "-t", "/target"])
-    assert found.pipe.key_file == word
-    assert not found.pipe.weak
+    found = read_spiped(["-e", "-s", "/source", "-k", word, "-t", "/target"])
+    assert found.pipe.key == word
+    assert not found.pipe.no_pfs
     assert not found.syslog
 
 
 def test_short_options_know_no_equals_sign() -> None:
-    assert daemon_options(["-e", "-s/s", "-t/t", "-k=key"]).pipe.key_file == "=key"
+    assert read_spiped(["-e", "-s/s", "-t/t", "-k=key"]).pipe.key == "=key"
     with pytest.raises(OperatorError, match="-n =5"):
         parsed("-n=5")
 
@@ -78,9 +95,11 @@ def test_two_dashes_end_the_options_and_nothing_may_follow() -> None:
         ("-é", "-é"),
         ("--foo=bar", "--foo=bar"),
         ("--sys", "--sys"),
-        ("--syslog=x", "--syslog=x"),
+        ("--syslog=x", "--syslog"),
+        ("--syslogs=x", "--syslogs=x"),
         ("--syslogs", "--syslogs"),
-        ("--workers=2", "--workers=2"),
+        ("--work=2", "--work=2"),
+        ("-h", "-h"),
         ("---", "---"),
     ],
 )
@@ -88,18 +107,16 @@ def test_an_unknown_option_is_named(word: str, named: str) -> None:
     assert lines_of_usage(*COMPLETE, word) == (f"illegal option -- {named}",)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, parser in TABLE.items() if parser is not None], ids=str
-)
+@pytest.mark.parametrize("name", [name for name in NAMES if BY_NAME[name].argument])
 def test_a_missing_argument_is_named(name: str) -> None:
     assert lines_of_usage(name) == (f"Missing argument to {name}",)
 
 
-@pytest.mark.parametrize("name", sorted(set(TABLE) - {"-v"}))
+@pytest.mark.parametrize("name", [n for n in NAMES if BY_NAME[n].field not in ("version", "help")])
 def test_no_option_may_be_repeated(name: str) -> None:
-    argument = [] if TABLE[name] is None else ["1"]
-    with pytest.raises(options.Usage) as caught:
-        options.parse([name, *argument, name, *argument], TABLE)
+    argument = ["1"] if BY_NAME[name].argument else []
+    with pytest.raises(Usage) as caught:
+        parse([name, *argument, name, *argument], TABLE)
     assert caught.value.lines == (f"Option given more than once: {name}",)
 
 
@@ -107,19 +124,82 @@ def test_parsing_stops_at_the_first_failure() -> None:
     assert lines_of_usage("-x", "-y") == ("illegal option -- -x",)
     assert lines_of_usage("-F", "-F", "-x") == ("Option given more than once: -F",)
     with pytest.raises(OperatorError, match="-n abc"):
-        daemon_options(["-n", "abc", "-x", "-o", "abc"])
-    with pytest.raises(options.Version):
-        daemon_options(["-v", "-x"])
+        read_spiped(["-n", "abc", "-x", "-o", "abc"])
+    with pytest.raises(Version):
+        read_spiped(["-v", "-x"])
 
 
 @pytest.mark.parametrize("words", [["-v"], ["-ev"], ["-vx"], ["-e", "-v", "-k"], [*COMPLETE, "-v"]])
 def test_version_wins_wherever_it_stands(words: list[str]) -> None:
-    with pytest.raises(options.Version):
-        daemon_options(words)
+    with pytest.raises(Version):
+        read_spiped(words)
 
 
 def test_an_option_before_the_version_must_be_right() -> None:
     assert lines_of_usage("-xv") == ("illegal option -- -x",)
+
+
+def test_words_take_an_argument_behind_an_equals_sign_or_as_the_next_word() -> None:
+    assert parsed("--workers=3") == parsed("--workers", "3")
+    assert parsed("--log-file=a=b").log_file == "a=b"
+    assert parsed("--log-file=").log_file == ""
+    assert lines_of_usage(*COMPLETE, "--workers") == ("Missing argument to --workers",)
+
+
+@pytest.mark.parametrize("option", TABLE, ids=lambda option: option.word)
+def test_a_letter_and_its_word_mean_the_same(option: Option) -> None:
+    if not option.letter or option.field == "version":
+        return
+    argument = ["1"] if option.argument else []
+    assert parse([option.letter, *argument], TABLE) == parse([option.word, *argument], TABLE)
+
+
+def test_a_repeated_option_is_named_as_it_was_written_the_second_time() -> None:
+    assert lines_of_usage("-F", "--foreground") == ("Option given more than once: --foreground",)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-F", "--help", "-x"], [*COMPLETE, "--help"]])
+def test_help_wins_wherever_it_stands(words: list[str]) -> None:
+    with pytest.raises(Help):
+        read_spiped(words)
+
+
+# The table
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.word)
+def test_a_declaration_is_complete(option: Option) -> None:
+    assert re.fullmatch("|-[A-Za-z]", option.letter)
+    assert re.fullmatch("--[a-z]+(-[a-z]+)*", option.word)
+    assert option.help
+    assert not option.help.endswith(".")
+    assert option.scope in (PROCESS, PIPE)
+    assert option.effect in (RELOAD, UPGRADE, RESTART)
+    assert all(word in BY_NAME for word in option.excludes)
+
+
+def test_settings_have_the_fields_and_the_defaults_of_the_table() -> None:
+    """Some are called after what the absence of an option means, or are of another option's."""
+    opposite = {"no_keepalive": "keepalive", "no_sandbox": "sandbox"}
+    elsewhere = {"encrypt", "no_resolve", "help", "version"}
+    fields = {**PipeOptions._field_defaults, **DaemonOptions._field_defaults}
+    names = {*PipeOptions._fields, *DaemonOptions._fields} - {"pipe"}
+    by_field = {opposite.get(o.field, o.field): o for o in TABLE if o.field not in elsewhere}
+    assert names == set(by_field)
+    for field, option in by_field.items():
+        if field in fields and fields[field] not in (True, False, ""):
+            assert fields[field] == option.default, field
+
+
+@pytest.mark.parametrize("program", ["spiped", "spipe"])
+def test_the_help_tells_of_every_option(stage: Stage, program: str) -> None:
+    result = stage.run(ours(program), "--help", text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == help_text(program)
+    for option in options_of(program):
+        assert option.word in result.stdout
+        assert option.letter in result.stdout
+    assert all(len(line) < 80 for line in result.stdout.splitlines())
 
 
 # Defaults and conflicts
@@ -128,7 +208,9 @@ def test_an_option_before_the_version_must_be_right() -> None:
 def test_the_defaults() -> None:
     found = parsed()
     assert not found.decrypt
-    assert found.limits == (100, 0, 0)
+    assert found.connections == 100
+    assert found.max_unauthenticated == found.max_unauthenticated_per_source == 0
+    assert found.name == "[127.0.0.1]:1"
     assert found.pid_file == "[127.0.0.1]:1.pid"
     assert found.resolve_interval == 60
     assert found.workers is None
@@ -137,7 +219,7 @@ def test_the_defaults() -> None:
     assert found.pipe.bind is None
     assert found.user is None
     assert found.log_file is None
-    flags = found.pipe.weak, found.pipe.require_pfs, found.wait_for_dns, found.foreground
+    flags = found.pipe.no_pfs, found.pipe.require_pfs, found.wait_for_dns, found.foreground
     assert not any([*flags, found.syslog, found.verbose])
 
 
@@ -240,7 +322,7 @@ SECONDS_OUT_OF_RANGE = ["-1", "-0.5", "-inf", "1e999", "0x1p5000", "-1e999"]
 
 @pytest.mark.parametrize("text", INTEGERS)
 def test_integers_are_read_as_c_reads_them(text: str) -> None:
-    assert parsed("-n", text).limits.connections == INTEGERS[text]
+    assert parsed("-n", text).connections == INTEGERS[text]
 
 
 @pytest.mark.parametrize("text", SECONDS)
@@ -258,7 +340,7 @@ def test_seconds_are_read_as_c_reads_them(text: str) -> None:
 def test_what_is_no_number_is_called_invalid(name: str, text: str) -> None:
     with pytest.raises(OperatorError) as caught:
         parsed(name, text)
-    assert not isinstance(caught.value, options.Usage)
+    assert not isinstance(caught.value, Usage)
     assert caught.value.lines == (f"Error parsing argument: {name} {text}: Invalid argument",)
 
 
@@ -279,7 +361,7 @@ def test_zero_stands_for_the_default_and_nan_for_never() -> None:
     assert parsed("-o", "0").pipe.timeout == 5
     assert parsed("-r", "0").resolve_interval == 60
     assert parsed("-r", "nan").resolve_interval == math.inf
-    assert parsed("-n", "0").limits.connections == 0  # no limit
+    assert parsed("-n", "0").connections == 0  # no limit
     assert parsed("--shutdown-timeout", "0").shutdown_timeout == 0
     assert parsed().shutdown_timeout == math.inf
     assert parsed("--idle-timeout", "0").idle_timeout == math.inf
@@ -297,11 +379,9 @@ def test_the_version_goes_to_stderr(stage: Stage, program: str) -> None:
     assert result.stderr == f"{program} {__version__}\n".encode()
 
 
-@pytest.mark.parametrize(
-    ("program", "table"), [("spiped", TABLE), ("spipe", PIPE_TABLE)], ids=["spiped", "spipe"]
-)
+@pytest.mark.parametrize("program", ["spiped", "spipe"])
 def test_without_arguments_there_is_usage_that_names_every_option(
-    stage: Stage, program: str, table: dict[str, object]
+    stage: Stage, program: str
 ) -> None:
     result = stage.run(ours(program), text=True)
     assert (result.returncode, result.stdout) == (1, "")
@@ -309,7 +389,8 @@ def test_without_arguments_there_is_usage_that_names_every_option(
     assert result.stderr.splitlines()[-1].split() == [program, "-v"]
     assert "illegal option" not in result.stderr
     assert "invalid option" not in result.stderr
-    assert set(re.findall(r"(?<![\w-])-{1,2}[A-Za-z][a-z-]*", result.stderr)) == set(table)
+    shown = set(re.findall(r"(?<![\w-])-{1,2}[A-Za-z][a-z-]*", result.stderr))
+    assert shown == {option.name for option in options_of(program)} - {"--help"}
 
 
 @pytest.mark.parametrize(

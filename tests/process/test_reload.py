@@ -136,12 +136,12 @@ def test_reloads_in_quick_succession_come_to_the_last_key(
 # Workers are in no hurry to be ready.
 SLOW = """
 import time
-from spiped.worker import Worker
-run = Worker.run
-def run_later(self):
+from spiped.service.worker import Worker
+begin = Worker.begin
+def begin_later(self):
     time.sleep(0.5)
-    run(self)
-Worker.run = run_later
+    begin(self)
+Worker.begin = begin_later
 """
 
 

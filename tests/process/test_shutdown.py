@@ -111,13 +111,13 @@ def test_a_worker_that_does_not_even_stop_is_ended(
 # The first line of totals takes its time, as it does on a busy machine.
 SLOW = """
 import time
-from spiped.observe.counters import Counters
-summary = Counters.summary
-def slow_summary(self):
-    Counters.summary = summary
+from spiped.service.supervisor import Supervisor
+totals = Supervisor._totals
+def slow_totals(self):
+    Supervisor._totals = totals
     time.sleep(1)
-    return summary(self)
-Counters.summary = slow_summary
+    return totals(self)
+Supervisor._totals = slow_totals
 """
 
 

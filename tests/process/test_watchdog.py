@@ -8,15 +8,15 @@ import time
 
 import psutil
 
-from spiped.worker_process import ASK_INTERVAL, UNANSWERED_MAX
+from spiped.service.worker_process import ASK_INTERVAL, UNANSWERED_MAX
 from tests.daemons import Daemon, Peer, Stage, echoes, is_gone, wait_until
 from tests.process.programs import write_program
 from tests.process.test_workers import connect_to_worker
 
 # The end of a connection that fails sends its worker into an endless loop.
 SPINNING = """
-from spiped.worker import Worker
-def spin(self, peer, ending):
+from spiped.service.worker import Worker
+def spin(self, ending):
     while True:
         pass
 Worker._on_end = spin

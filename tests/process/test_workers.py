@@ -12,8 +12,8 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from spiped.process import HANDLED
-from spiped.supervisor import BACKOFF_MIN
+from spiped.process.signals import HANDLED
+from spiped.service.worker_set import BACKOFF_MIN
 from tests.daemons import (
     Daemon,
     Echo,
@@ -191,15 +191,15 @@ def test_a_worker_without_memory_harms_none_of_the_others_connections(stage: Sta
 
 DYING = """
 import os
-from spiped.worker import Worker
-run = Worker.run
-def run_if_allowed(self):
+from spiped.service.worker import Worker
+begin = Worker.begin
+def begin_if_allowed(self):
     if os.path.exists("deadly"):
         if "ready" in open("deadly").read():
-            self._report(b"ready\\n")
+            self._channel.send({"ready": True})
         os._exit(7)
-    run(self)
-Worker.run = run_if_allowed
+    begin(self)
+Worker.begin = begin_if_allowed
 """
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from spiped.constants import SECRET_BYTES
 from spiped.crypto import Backend, Buffer
+from spiped.crypto.sizes import SECRET_BYTES
 from spiped.errors import HandshakeError
+from spiped.proto.derivation import SessionKeys
 from spiped.proto.handshake import Handshake, Role, Secrets
-from spiped.proto.keys import SessionKeys
 
 
 class NativeHandshake:

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spiped.constants import GROUP_BYTES, NONCE_BYTES
 from spiped.crypto import Backend
 from spiped.crypto.group14 import EXPONENT_BASE, P
+from spiped.crypto.sizes import GROUP_BYTES, NONCE_BYTES
 from spiped.errors import HandshakeError
+from spiped.proto.derivation import handshake_keys, session_keys
 from spiped.proto.handshake import (
     HELLO_BYTES,
     ONE,
@@ -26,7 +27,6 @@ from spiped.proto.handshake import (
     Step,
     draw_secrets,
 )
-from spiped.proto.keys import handshake_keys, session_keys
 from tests.proto.conftest import Maker
 from tests.proto.machines import NativeHandshake
 

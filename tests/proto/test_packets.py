@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spiped.constants import CIPHERTEXT_BYTES, MESSAGE_MAX, PACKET_BYTES
 from spiped.crypto import Backend
+from spiped.crypto.sizes import CIPHERTEXT_BYTES, MESSAGE_MAX, PACKET_BYTES
 from spiped.proto.packets import Opener, Sealer
 from tests.conftest import backends
 

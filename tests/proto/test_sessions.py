@@ -22,11 +22,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from spiped.constants import MESSAGE_MAX, NONCE_BYTES, PACKET_BYTES
 from spiped.crypto import Backend
+from spiped.crypto.sizes import MESSAGE_MAX, NONCE_BYTES, PACKET_BYTES
 from spiped.errors import HandshakeError
+from spiped.proto.derivation import SessionKeys, handshake_keys, session_keys
 from spiped.proto.handshake import HELLO_BYTES, Role, Secrets
-from spiped.proto.keys import SessionKeys, handshake_keys, session_keys
 from spiped.proto.packets import Opener, Sealer
 from tests.net.rig import data_of
 from tests.proto.conftest import Maker

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from spiped.constants import PACKET_BYTES
 from spiped.crypto import Backend
 from spiped.crypto.group14 import EXPONENT_BASE, P
+from spiped.crypto.sizes import PACKET_BYTES
 from spiped.errors import HandshakeError
+from spiped.proto.derivation import handshake_keys
 from spiped.proto.handshake import Handshake, Role, Secrets
-from spiped.proto.keys import handshake_keys
 from spiped.proto.packets import Opener, Sealer
 from tests.helpers import VECTORS, unhex
 from tests.proto.conftest import Maker

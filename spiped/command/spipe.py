@@ -1,0 +1,58 @@
+"""The command ``spipe``: connects the standard streams to a ``spiped -d``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from spiped.command.program import program_name, run_program
+from spiped.crypto import select
+from spiped.errors import OperatorError
+from spiped.lean_typing import NoReturn
+from spiped.observe.log.events import Remark
+from spiped.observe.log.log import Log
+from spiped.options.command_line import read_spipe
+from spiped.options.settings import PipeOptions
+from spiped.process.signals import is_ignored, unblock_signals
+from spiped.process.streams import keep_streams_open
+from spiped.process.title import name_process
+from spiped.stdio.session import StdioSession, pipe_settings
+
+
+def _connect(name: str, options: PipeOptions) -> int:
+    log = Log(name)
+    keep_streams_open()
+    name_process(name)
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
+    if not is_ignored(signal.SIGINT):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    unblock_signals()
+    crypto, warnings = select()
+    for warning in warnings:
+        log.event(Remark(warning))
+
+    def stop(number: int, frame: object) -> None:
+        crypto.wipe_secrets()
+        # the sockets are set to reset when they are closed without more ado, so the peer will
+        # not take this for the end of the data
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        pipe = pipe_settings(options, crypto, log)
+        message = StdioSession(pipe, crypto, sandbox=options.sandbox).run()
+    finally:
+        crypto.wipe_secrets()
+    if message is None:
+        return 0
+    raise OperatorError(message)
+
+
+def main() -> NoReturn:
+    name = program_name("spipe")
+    status = run_program("spipe", name, lambda: _connect(name, read_spipe(sys.argv[1:])))
+    sys.stderr.flush()
+    # and not by way of the interpreter's end, in which the threads, if they still wait for the
+    # standard streams, would be unwound by a library that is loaded only then
+    os._exit(status)

@@ -1,0 +1,20 @@
+"""The command ``spiped``: the daemon."""
+
+from __future__ import annotations
+
+import sys
+
+from spiped.command.program import program_name, run_program
+from spiped.options.command_line import read_spiped
+
+
+def main() -> int:
+    name = program_name("spiped")
+
+    def command() -> int:
+        options = read_spiped(sys.argv[1:])
+        from spiped.service.start import run  # only now: a usage error needs none of it
+
+        return run(name, options)
+
+    return run_program("spiped", name, command)

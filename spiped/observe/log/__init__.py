@@ -1,0 +1,1 @@
+"""The log: events with fields, which one log turns into lines for one sink."""

@@ -1,0 +1,60 @@
+"""From a command line to settings: which options are needed, and which exclude each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spiped.lean_typing import Any
+from spiped.options.grammar import parse
+from spiped.options.settings import DaemonOptions, PipeOptions
+from spiped.options.table import Option, options_of
+from spiped.options.values import Usage
+
+
+def read_spiped(words: Sequence[str]) -> DaemonOptions:
+    """Raises Usage, OperatorError, Version or Help."""
+    table = options_of("spiped")
+    given = parse(words, table)
+    if not given:
+        raise Usage
+    _check(given, table)
+    if "encrypt" not in given and "decrypt" not in given:
+        raise Usage("One of -e and -d is needed")
+    if "no_resolve" in given:
+        given["resolve_interval"] = float("inf")
+    source = given["source"]
+    same = {name: given[name] for name in DaemonOptions._fields if name in given}
+    return DaemonOptions(
+        **{"name": source, "pid_file": f"{source}.pid", "decrypt": False}
+        | same
+        | {"pipe": _pipe(given)}
+    )
+
+
+def read_spipe(words: Sequence[str]) -> PipeOptions:
+    """Raises Usage, OperatorError, Version or Help."""
+    table = options_of("spipe")
+    given = parse(words, table)
+    if not given:
+        raise Usage
+    _check(given, table)
+    return _pipe(given)
+
+
+def _pipe(given: dict[str, Any]) -> PipeOptions:
+    same = {name: given[name] for name in PipeOptions._fields if name in given}
+    return PipeOptions(
+        **same, keepalive="no_keepalive" not in given, sandbox="no_sandbox" not in given
+    )
+
+
+def _check(given: dict[str, Any], table: Sequence[Option]) -> None:
+    by_word = {option.word: option for option in table}
+    for option in table:
+        if option.required and option.field not in given:
+            raise Usage(f"Missing option: {option.name}")
+        if given.get(option.field, option.default) == option.default:
+            continue
+        for other in (by_word[word] for word in option.excludes if word in by_word):
+            if other.field in given:
+                raise Usage(f"Options exclude each other: {option.name} and {other.name}")

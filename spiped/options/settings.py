@@ -1,0 +1,49 @@
+"""What the operator asked for, as plain data.
+
+The fields have the names and the defaults of the option table; a test compares them.
+"""
+
+from __future__ import annotations
+
+from spiped.lean_typing import NamedTuple
+
+DEFAULT_CONNECTIONS = 100
+DEFAULT_TIMEOUT = 5.0  # seconds
+DEFAULT_RESOLVE_INTERVAL = 60.0  # seconds
+UNLIMITED = float("inf")  # seconds
+
+
+class PipeOptions(NamedTuple):
+    """The options that `spiped` and `spipe` share.  Addresses are as the operator wrote them."""
+
+    target: str
+    key: str  # the path of a file, or "-"
+    bind: str | None = None
+    no_pfs: bool = False
+    require_pfs: bool = False
+    keepalive: bool = True
+    timeout: float = DEFAULT_TIMEOUT
+    sandbox: bool = True
+
+
+class DaemonOptions(NamedTuple):
+    """The options of `spiped`."""
+
+    pipe: PipeOptions
+    decrypt: bool  # -d, as opposed to -e
+    source: str
+    name: str = ""  # of the pipe
+    wait_for_dns: bool = False
+    foreground: bool = False
+    connections: int = DEFAULT_CONNECTIONS
+    max_unauthenticated: int = 0
+    max_unauthenticated_per_source: int = 0
+    idle_timeout: float = UNLIMITED
+    pid_file: str = ""
+    resolve_interval: float = DEFAULT_RESOLVE_INTERVAL  # infinite: never
+    syslog: bool = False
+    log_file: str | None = None
+    user: str | None = None
+    verbose: bool = False
+    shutdown_timeout: float = UNLIMITED
+    workers: int | None = None  # None: as many as there are CPUs

@@ -1,0 +1,275 @@
+"""The options of `spiped` and `spipe`: each is declared here, once.
+
+Parsing, usage text, ``--help``, the synopsis and the option list of the manual pages, and the
+defaults in `settings` follow from this table, or a test proves that they agree with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from spiped.lean_typing import Any, NamedTuple
+from spiped.options import values
+from spiped.options.settings import (
+    DEFAULT_CONNECTIONS,
+    DEFAULT_RESOLVE_INTERVAL,
+    DEFAULT_TIMEOUT,
+    UNLIMITED,
+)
+
+# Whom an option is for
+SPIPED, SPIPE, BOTH = ("spiped",), ("spipe",), ("spiped", "spipe")
+
+# What it is a property of: of the processes, or of the pipe that they serve
+PROCESS, PIPE = "process", "pipe"
+
+# What makes a change of its value take effect.  A reload reads the key file and looks the target
+# up; an upgrade executes the command again and keeps the sockets; the rest needs a restart.
+RELOAD, UPGRADE, RESTART = "reload", "upgrade", "restart"
+
+
+class Option(NamedTuple):
+    """One option.  All are refused when they are given twice, as the C program does."""
+
+    letter: str  # "-k", or "" if it has none
+    word: str  # "--key"
+    help: str
+    argument: str = ""  # what it takes, for people; "": nothing
+    parse: Callable[[str, str], Any] = values.any_text
+    default: Any = None
+    unit: str = ""  # of the default, for people
+    programs: tuple[str, ...] = SPIPED
+    scope: str = PIPE
+    effect: str = RESTART
+    required: bool = False
+    # Words of options that it cannot stand beside, unless its value is the default
+    excludes: tuple[str, ...] = ()
+    zero_is_default: bool = False  # an argument of 0 means the default
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.letter or self.word
+
+    @property
+    def field(self) -> str:
+        """What parsed values and settings call it."""
+        return self.word[2:].replace("-", "_")
+
+
+OPTIONS = (
+    Option(
+        "-e",
+        "--encrypt",
+        "encrypt connections to the source, and connect to a target that decrypts",
+        excludes=("--decrypt",),
+    ),
+    Option(
+        "-d",
+        "--decrypt",
+        "decrypt connections to the source, and connect to a target in plain text",
+    ),
+    Option(
+        "-s",
+        "--source",
+        "listen at this address",
+        "source socket",
+        values.address,
+        required=True,
+    ),
+    Option(
+        "-t",
+        "--target",
+        "connect to this address",
+        "target socket",
+        values.address,
+        programs=BOTH,
+        effect=RELOAD,
+        required=True,
+    ),
+    Option(
+        "-k",
+        "--key",
+        "read the key from this file; - is the standard input",
+        "key file",
+        programs=BOTH,
+        effect=RELOAD,
+        required=True,
+    ),
+    Option(
+        "-b",
+        "--bind",
+        "connect to the target from this address",
+        "bind address",
+        values.address,
+        programs=BOTH,
+    ),
+    Option(
+        "-D",
+        "--wait-for-dns",
+        "wait until host names can be looked up; go to the background first",
+        scope=PROCESS,
+    ),
+    Option(
+        "-F",
+        "--foreground",
+        "stay in the foreground, and write no pid file",
+        scope=PROCESS,
+    ),
+    Option(
+        "-f",
+        "--no-pfs",
+        "do not provide perfect forward secrecy, which saves CPU time",
+        programs=BOTH,
+        excludes=("--require-pfs",),
+    ),
+    Option(
+        "-g",
+        "--require-pfs",
+        "reject peers that do not provide perfect forward secrecy",
+        programs=BOTH,
+    ),
+    Option(
+        "-j",
+        "--no-keepalive",
+        "do not send TCP keep-alive packets",
+        programs=BOTH,
+    ),
+    Option(
+        "-n",
+        "--connections",
+        "carry at most this many connections at once; 0 means no limit",
+        "max # connections",
+        values.count,
+        DEFAULT_CONNECTIONS,
+    ),
+    Option(
+        "-o",
+        "--timeout",
+        "give up if connecting, or a handshake, takes longer",
+        "connection timeout",
+        values.seconds,
+        DEFAULT_TIMEOUT,
+        unit="seconds",
+        programs=BOTH,
+        zero_is_default=True,
+    ),
+    Option(
+        "-p",
+        "--pid-file",
+        "write the process id to this file (default: the source socket and .pid)",
+        "pidfile",
+        scope=PROCESS,
+    ),
+    Option(
+        "-r",
+        "--resolve-interval",
+        "look the target's host name up again after this time",
+        "rtime",
+        values.interval,
+        DEFAULT_RESOLVE_INTERVAL,
+        unit="seconds",
+        excludes=("--no-resolve",),
+        zero_is_default=True,
+    ),
+    Option(
+        "-R",
+        "--no-resolve",
+        "look the target's host name up only at the start and at a reload",
+    ),
+    Option(
+        "",
+        "--idle-timeout",
+        "end connections that carry nothing for longer; 0 means never",
+        "seconds",
+        values.idle_seconds,
+        UNLIMITED,
+    ),
+    Option(
+        "",
+        "--max-unauthenticated",
+        "carry at most this many connections whose peer has not proved that it holds the key",
+        "number",
+        values.count,
+        0,
+        excludes=("--encrypt",),
+    ),
+    Option(
+        "",
+        "--max-unauthenticated-per-source",
+        "of these, carry at most this many from one address",
+        "number",
+        values.count,
+        0,
+        excludes=("--encrypt",),
+    ),
+    Option(
+        "",
+        "--name",
+        "call the pipe this in messages (default: the source socket)",
+        "name",
+        values.label,
+    ),
+    Option(
+        "",
+        "--shutdown-timeout",
+        "after SIGTERM, reset connections that are still open after this time",
+        "seconds",
+        values.seconds,
+        UNLIMITED,
+        scope=PROCESS,
+        effect=UPGRADE,
+    ),
+    Option(
+        "",
+        "--syslog",
+        "send messages to the system log, once in the background",
+        scope=PROCESS,
+        excludes=("--log-file",),
+    ),
+    Option(
+        "",
+        "--log-file",
+        "append messages to this file",
+        "file",
+        scope=PROCESS,
+    ),
+    Option(
+        "",
+        "--verbose",
+        "also tell of connections that end in order",
+        scope=PROCESS,
+        effect=UPGRADE,
+    ),
+    Option(
+        "-u",
+        "--user",
+        "run as this user, this group, or both",
+        "username | :groupname | username:groupname",
+        scope=PROCESS,
+    ),
+    Option(
+        "",
+        "--no-sandbox",
+        "do not sandbox the processes that carry connections",
+        programs=BOTH,
+        scope=PROCESS,
+        effect=UPGRADE,
+    ),
+    Option(
+        "",
+        "--workers",
+        "run this many worker processes (default: auto, one for each CPU)",
+        "number | auto",
+        values.workers,
+        scope=PROCESS,
+        effect=UPGRADE,
+    ),
+    Option("", "--help", "print this text", programs=BOTH, scope=PROCESS),
+    Option("-v", "--version", "print the version", programs=BOTH, scope=PROCESS),
+)
+
+
+def options_of(program: str) -> tuple[Option, ...]:
+    """The options of `spiped` or `spipe`."""
+    return tuple(option for option in OPTIONS if program in option.programs)

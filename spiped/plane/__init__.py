@@ -1,0 +1,1 @@
+"""The data plane: what carries connections, from the accepted socket to the end."""

@@ -1,0 +1,269 @@
+"""The data plane in C (`_native/plane.h`): what it is told, and what it tells."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import sys
+from collections.abc import Callable
+
+from spiped._native import ffi, lib
+from spiped.lean_typing import Any
+from spiped.net.address import SocketAddress
+from spiped.net.reactor import Reactor
+from spiped.net.sockets import close_with_reset, peer_name
+from spiped.observe.slot import SLOT_BYTES, Field, Slot
+from spiped.plane.ending import SHED, TOO_MANY, Cause, Ending
+from spiped.plane.interface import Service
+from spiped.plane.pipe_settings import PipeSettings
+from spiped.proto.role import Role
+
+AVAILABLE = bool(lib.plane_supported())
+
+ENDINGS_AT_ONCE = 64  # that are told per turn; the others wait for the next
+NEVER = 2**64 - 1
+
+CAUSES = {
+    lib.PLANE_CLEAN: Ending(Cause.CLEAN),
+    lib.PLANE_UNREACHED: Ending(Cause.CONNECT),
+    lib.PLANE_UNANSWERED: Ending(Cause.CONNECT_TIMEOUT),
+    lib.PLANE_PLAIN_LOST: Ending(Cause.RESET),
+    lib.PLANE_NO_KEY: Ending(Cause.HANDSHAKE, "the peer does not hold the key"),
+    lib.PLANE_OUT_OF_RANGE: Ending(
+        Cause.HANDSHAKE, "the peer's Diffie-Hellman value is out of range"
+    ),
+    lib.PLANE_NO_PFS: Ending(Cause.HANDSHAKE, "the peer refuses perfect forward secrecy"),
+    lib.PLANE_CLOSED: Ending(Cause.HANDSHAKE, "the peer closed the connection"),
+    lib.PLANE_LOST: Ending(Cause.HANDSHAKE),
+    lib.PLANE_TOO_SLOW: Ending(Cause.HANDSHAKE_TIMEOUT),
+    lib.PLANE_SHED: Ending(Cause.HANDSHAKE, SHED),
+    lib.PLANE_TOO_MANY: Ending(Cause.HANDSHAKE, TOO_MANY),
+    lib.PLANE_BAD_TAG: Ending(Cause.PACKET, "bad tag"),
+    lib.PLANE_BAD_LENGTH: Ending(Cause.PACKET, "bad length"),
+    lib.PLANE_TRUNCATED: Ending(Cause.PACKET, "the stream ends inside a packet"),
+    lib.PLANE_SOCKET_ERROR: Ending(Cause.RESET),
+    lib.PLANE_IDLE: Ending(Cause.IDLE),
+    lib.PLANE_ABORTED: Ending(Cause.SHUTDOWN),
+}
+
+
+class NativePlane:
+    """A `Plane` in which the reactor waits: carrying connections is what it does meanwhile."""
+
+    def __init__(self, reactor: Reactor, slot: Slot) -> None:
+        self._reactor = reactor
+        self._counters = ffi.from_buffer("uint64_t[]", slot.view)
+        self._plane = lib.plane_new(reactor.fileno(), self._counters)
+        if self._plane == ffi.NULL:
+            raise OSError(ffi.errno, os.strerror(ffi.errno))
+        self._endings = ffi.new("struct plane_ending[]", ENDINGS_AT_ONCE)
+        self._wanted = ffi.new("int *")
+        self._pipes: dict[int, _Pipe] = {}  # by the id of the one that it stands for
+        self._service: Service | None = None
+        self._shared: Any = None  # the counters of all workers, for as long as the plane looks
+        self._on_end: dict[int, Callable[[Ending], None]] = {}  # of those that were handed over
+        self._carried = 0
+        reactor.wait = self._run
+
+    def serve(self, service: Service) -> None:
+        stride = SLOT_BYTES // 8
+        limits = service.limits
+        self._shared = ffi.from_buffer("uint64_t[]", service.counters.view)
+        told = {
+            "listener": service.listener.fileno(),
+            "nudge": service.wake,
+            "pipe": self._pipe(service.pipe),
+            "counters": self._shared,
+            "stride": stride,
+            "slots": len(service.counters.view) // stride,
+            "workers": service.workers,
+            "limit": limits.connections,
+            "strangers": limits.unauthenticated,
+            # every plane counts for itself
+            "strangers_per_source": math.ceil(limits.unauthenticated_per_source / service.workers),
+            "tell_clean": service.tell_clean,
+        }
+        _check(lib.plane_serve(self._plane, ffi.new("struct plane_service *", told)))
+        self._service = service
+
+    def retarget(self, targets: list[SocketAddress]) -> None:
+        assert self._service is not None
+        _retarget(self._pipe(self._service.pipe), targets)
+
+    def stop_serving(self) -> None:
+        lib.plane_stop_serving(self._plane)
+
+    def carry(
+        self, accepted: socket.socket, pipe: PipeSettings, on_end: Callable[[Ending], None]
+    ) -> None:
+        self._carried += 1
+        error = lib.plane_carry(self._plane, self._carried, accepted.fileno(), self._pipe(pipe))
+        if error != 0:
+            close_with_reset(accepted)
+            ending = Ending(Cause.RESET, os.strerror(error))
+            self._reactor.call_later(0, lambda: on_end(ending))
+            return
+        accepted.detach()
+        self._on_end[self._carried] = on_end
+
+    def abort_all(self) -> None:
+        lib.plane_abort_all(self._plane)
+        while self._counters[Field.ACTIVE.value] > 0:
+            self._run(0)
+
+    def close(self) -> None:
+        lib.plane_free(self._plane)
+        for pipe in self._pipes.values():
+            pipe.close()
+        ffi.release(self._counters)
+        if self._shared is not None:
+            ffi.release(self._shared)
+
+    def _pipe(self, pipe: PipeSettings) -> Any:
+        """The pipe as the plane has it."""
+        if id(pipe) not in self._pipes:
+            self._pipes[id(pipe)] = _Pipe(pipe)
+        return self._pipes[id(pipe)].handle
+
+    def _run(self, timeout: float | None) -> bool:
+        """Go on until Python is needed, at most ``timeout`` seconds."""
+        limit = -1 if timeout is None else math.ceil(timeout * 1000)
+        count = lib.plane_run(self._plane, limit, self._wanted, self._endings, ENDINGS_AT_ONCE)
+        wanted = self._wanted[0]
+        if wanted & (lib.PLANE_LIMIT_REACHED | lib.PLANE_CANNOT_ACCEPT):
+            self._tell_trouble(wanted)
+        # a callback may come back here, and the endings would be others then
+        for id_, ending in [_read(self._endings[i]) for i in range(count)]:
+            if id_ != 0:
+                self._on_end.pop(id_)(ending)
+            elif self._service is not None:
+                self._service.on_end(ending)
+        return bool(wanted & lib.PLANE_CONTROL)
+
+    def _tell_trouble(self, wanted: int) -> None:
+        assert self._service is not None
+        if wanted & lib.PLANE_LIMIT_REACHED:
+            self._service.on_limit()
+        if wanted & lib.PLANE_CANNOT_ACCEPT:
+            self._service.on_shortage(os.strerror(lib.plane_accept_error(self._plane)))
+
+
+class _Peer:
+    """Who connected; the name is made when it is wanted, which is seldom."""
+
+    __slots__ = ("_address",)
+
+    def __init__(self, address: bytes) -> None:
+        self._address = address
+
+    def __str__(self) -> str:
+        address = _decode(self._address)
+        return peer_name("" if address is None else address.sockaddr)
+
+
+def _read(ending: Any) -> tuple[int, Ending]:
+    """What the plane tells of a connection that has ended."""
+    cause, detail, *_ = CAUSES[ending.cause]
+    if ending.error != 0:
+        detail = os.strerror(ending.error)
+    if ending.cause == lib.PLANE_UNREACHED:
+        target = _decode(_bytes(ending.target))
+        detail = "no address" if target is None else f"{target}: {detail}"
+    elif ending.cause == lib.PLANE_UNANSWERED:
+        detail = str(_decode(_bytes(ending.target)))
+    elif ending.cause == lib.PLANE_PLAIN_LOST:
+        detail = f"{'client' if ending.role == lib.ROLE_C else 'target'}: {detail}"
+    told = Ending(
+        cause,
+        detail,
+        ending.sealed,
+        ending.opened,
+        peer=_Peer(_bytes(ending.peer)),
+    )
+    return ending.id, told
+
+
+# Addresses and pipes, from one language to the other
+
+
+def _bytes(address: Any) -> bytes:
+    return bytes(ffi.buffer(address.bytes, address.length))
+
+
+def _decode(sockaddr: bytes) -> SocketAddress | None:
+    """A struct sockaddr; None if there is none, or none that has a name."""
+    family = int.from_bytes(sockaddr[:2], sys.byteorder)
+    port = int.from_bytes(sockaddr[2:4], "big")
+    if family == socket.AF_INET:
+        return SocketAddress(family, (socket.inet_ntop(family, sockaddr[4:8]), port))
+    if family == socket.AF_INET6:
+        ip = socket.inet_ntop(family, sockaddr[8:24])
+        scope = int.from_bytes(sockaddr[24:28], sys.byteorder)
+        return SocketAddress(family, (ip, port, 0, scope))
+    if family == socket.AF_UNIX:
+        return SocketAddress(family, os.fsdecode(sockaddr[2:].rstrip(b"\0")))
+    return None
+
+
+def _encode(target: SocketAddress, address: Any) -> None:
+    family, sockaddr = target
+    if target.is_unix:
+        path = os.fsencode(sockaddr)
+        lib.plane_address(address, family, path, len(path), 0, 0, 0)
+    else:
+        ip, port, *more = sockaddr
+        flow, scope = more or (0, 0)
+        # a scope may be in the name as well, and the number says it all
+        packed = socket.inet_pton(family, ip.partition("%")[0])
+        lib.plane_address(address, family, packed, len(packed), port, flow, scope)
+
+
+class _Pipe:
+    """A pipe as the plane has it."""
+
+    def __init__(self, pipe: PipeSettings) -> None:
+        self.pipe = pipe  # its id stands for it, so it must stay
+        self.K = ffi.from_buffer("uint8_t[]", pipe.K)
+        self.handle = _make_pipe(pipe, self.K)
+
+    def close(self) -> None:
+        lib.plane_pipe_free(self.handle)
+        ffi.release(self.K)
+
+
+def _make_pipe(pipe: PipeSettings, K: Any) -> Any:
+    bind = ffi.NULL
+    if pipe.bind is not None:
+        bind = ffi.new("struct plane_address *")
+        _encode(pipe.bind, bind)
+    handle = lib.plane_pipe_new(
+        lib.ROLE_C if pipe.role is Role.C else lib.ROLE_S,
+        K,
+        pipe.weak,
+        pipe.require_pfs,
+        pipe.keepalive,
+        _milliseconds(pipe.timeout),
+        _milliseconds(pipe.idle_timeout),
+        bind,
+    )
+    if handle == ffi.NULL:
+        raise MemoryError
+    _retarget(handle, pipe.targets)
+    return handle
+
+
+def _milliseconds(seconds: float) -> int:
+    return math.ceil(seconds * 1000) if seconds * 1000 < 2**62 else NEVER
+
+
+def _retarget(handle: Any, targets: list[SocketAddress]) -> None:
+    addresses = ffi.new("struct plane_address[]", len(targets))
+    for i, target in enumerate(targets):
+        _encode(target, ffi.addressof(addresses, i))
+    _check(lib.plane_pipe_retarget(handle, addresses, len(targets)))
+
+
+def _check(error: int) -> None:
+    if error != 0:
+        raise OSError(error, os.strerror(error))

@@ -1,0 +1,215 @@
+"""One connection, from the accepted socket to its end.
+
+The order of its stages is the role's (`interface.Plane`).  The connection owns the session and the
+sockets; each stage moves bytes between them while it lasts, and says how it came out.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+
+from spiped.crypto import Backend
+from spiped.errors import describe
+from spiped.net.reactor import NOTHING, Reactor, Timer
+from spiped.net.sockets import close_with_reset, take_error
+from spiped.observe.slot import Field, Slot
+from spiped.plane.ending import Cause, Ending
+from spiped.plane.pipe_settings import PipeSettings
+from spiped.plane.portable.connect import Connector
+from spiped.plane.portable.negotiate import Negotiation
+from spiped.plane.portable.relay import Relaying
+from spiped.proto.handshake import draw_secrets
+from spiped.proto.role import Role
+from spiped.proto.session import Session
+
+
+class Connection:
+    """One connection; calls ``on_end`` once."""
+
+    __slots__ = (
+        "_begun",
+        "_connector",
+        "_crypt",
+        "_crypto",
+        "_negotiation",
+        "_number",
+        "_on_end",
+        "_peer",
+        "_pipe",
+        "_plain",
+        "_reactor",
+        "_relaying",
+        "_session",
+        "_slot",
+        "_timer",
+        "is_unauthenticated",
+    )
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        crypto: Backend,
+        slot: Slot,
+        pipe: PipeSettings,
+        number: int,
+        peer: str,
+        on_end: Callable[[Connection, Ending], None],
+    ) -> None:
+        self._reactor = reactor
+        self._crypto = crypto
+        self._slot = slot
+        self._pipe = pipe
+        self._number = number
+        self._peer = peer
+        self._on_end = on_end
+        self._begun = time.monotonic()
+        self._plain: socket.socket | None = None
+        self._crypt: socket.socket | None = None
+        self._session: Session | None = None
+        self._connector: Connector | None = None
+        self._negotiation: Negotiation | None = None
+        self._relaying: Relaying | None = None
+        self._timer: Timer | None = None  # of the handshake
+        self.is_unauthenticated = True  # the peer has not proved that it holds the key
+        slot.add(Field.UNAUTHENTICATED, 1)
+
+    def start(self, accepted: socket.socket) -> None:
+        """Begin.  ``on_end`` is never called from within."""
+        if self._pipe.role is Role.C:
+            self._plain = accepted
+            self._connect()
+            self._relay_or_wait()
+        else:
+            self._crypt = accepted
+            self._negotiate()
+
+    def abort(self) -> None:
+        """End it now, however far it has come."""
+        if self._relaying is not None:
+            self._relaying.abort()
+        else:
+            self._give_up(Ending(Cause.SHUTDOWN))
+
+    def refuse(self, reason: str) -> None:
+        """End it before it is relayed, although nothing is wrong with it."""
+        self._give_up(Ending(Cause.HANDSHAKE, reason))
+
+    # Stages
+
+    def _connect(self) -> None:
+        self._connector = Connector(self._reactor, self._pipe, self._on_connected, self._give_up)
+        self._connector.start()
+
+    def _on_connected(self, target: socket.socket) -> None:
+        self._connector = None
+        if self._pipe.role is Role.C:
+            self._crypt = target
+            self._negotiate()
+        else:
+            self._plain = target
+            self._relay_or_wait()
+
+    def _negotiate(self) -> None:
+        assert self._crypt is not None
+        self._timer = self._reactor.call_later(self._pipe.timeout, self._on_timeout)
+        pipe = self._pipe
+        try:
+            secrets = draw_secrets(self._crypto, pipe.weak)
+        except OSError as error:  # there are no random numbers
+            ending = Ending(Cause.HANDSHAKE, describe(error))
+            self._timer.cancel()
+            self._timer = self._reactor.call_later(0, lambda: self._give_up(ending))
+            return
+        self._session = Session(
+            self._crypto, pipe.role, pipe.K, secrets, require_pfs=pipe.require_pfs
+        )
+        self._negotiation = Negotiation(
+            self._reactor,
+            self._session,
+            self._crypt,
+            self._on_authentic,
+            self._on_established,
+            self._give_up,
+        )
+
+    def _on_authentic(self) -> None:
+        self._count_authenticated()
+        if self._pipe.role is Role.S:
+            self._connect()
+
+    def _on_established(self) -> None:
+        assert self._timer is not None
+        self._timer.cancel()
+        self._negotiation = None
+        if self._plain is not None:
+            self._relay_or_wait()
+        else:
+            assert self._crypt is not None
+            self._reactor.watch(self._crypt, NOTHING, self._on_crypt_hangup)
+
+    def _relay_or_wait(self) -> None:
+        """The plain socket is there: relay, if the encrypted one is ready as well."""
+        plain, session = self._plain, self._session
+        assert plain is not None
+        if session is None or not session.established:
+            self._reactor.watch(plain, NOTHING, self._on_plain_hangup)
+            return
+        assert self._crypt is not None
+        self._reactor.unwatch(plain)
+        self._reactor.unwatch(self._crypt)
+        self._slot.add(Field.ESTABLISHED, 1)
+        self._relaying = Relaying(
+            self._reactor, session, plain, self._crypt, self._pipe, self._slot, self._end
+        )
+
+    # Ends
+
+    def _on_timeout(self) -> None:
+        self._give_up(Ending(Cause.HANDSHAKE_TIMEOUT))
+
+    def _on_plain_hangup(self, events: int) -> None:
+        assert self._plain is not None
+        self._reactor.unwatch(self._plain)
+        status = take_error(self._plain)
+        if status != 0:
+            who = "client" if self._pipe.role is Role.C else "target"
+            self._give_up(Ending(Cause.RESET, f"{who}: {os.strerror(status)}"))
+
+    def _on_crypt_hangup(self, events: int) -> None:
+        assert self._crypt is not None
+        self._reactor.unwatch(self._crypt)
+        status = take_error(self._crypt)
+        if status != 0:
+            self._give_up(Ending(Cause.HANDSHAKE, os.strerror(status)))
+
+    def _give_up(self, ending: Ending) -> None:
+        """End it before it is relayed."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._connector is not None:
+            self._connector.cancel()
+        if self._negotiation is not None:
+            self._negotiation.stop()
+        for sock in (self._plain, self._crypt):
+            if sock is not None:
+                self._reactor.unwatch(sock)
+                close_with_reset(sock)
+        self._end(ending)
+
+    def _end(self, ending: Ending) -> None:
+        self._count_authenticated()
+        if self._session is not None:
+            self._session.wipe()
+        self._timer = self._connector = self._negotiation = self._relaying = None
+        self._plain = self._crypt = self._session = None
+        seconds = time.monotonic() - self._begun
+        ending = ending._replace(number=self._number, peer=self._peer, seconds=seconds)
+        self._on_end(self, ending)
+
+    def _count_authenticated(self) -> None:
+        if self.is_unauthenticated:
+            self.is_unauthenticated = False
+            self._slot.add(Field.UNAUTHENTICATED, -1)

@@ -1,0 +1,122 @@
+"""Handshakes: a session and the encrypted socket, until the session is established.
+
+What the session has to say is sent; what it wants is received, and no byte more: what follows
+belongs to the relay.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+from spiped.errors import HandshakeError, describe
+from spiped.lean_typing import suppress
+from spiped.net.reactor import HANGUP, NOTHING, READ, WRITE, Reactor
+from spiped.net.sockets import take_error
+from spiped.plane.ending import Cause, Ending
+from spiped.proto.session import CRYPT, Session
+
+
+class Negotiation:
+    """Calls ``on_authentic`` when the peer has proved that it holds the key, ``on_established``
+    when the handshake is complete, and ``on_failed`` instead of or after either.
+    """
+
+    __slots__ = (
+        "_computing",
+        "_on_authentic",
+        "_on_established",
+        "_on_failed",
+        "_over",
+        "_reactor",
+        "_session",
+        "_sock",
+    )
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        session: Session,
+        sock: socket.socket,
+        on_authentic: Callable[[], None],
+        on_established: Callable[[], None],
+        on_failed: Callable[[Ending], None],
+    ) -> None:
+        self._reactor = reactor
+        self._session = session
+        self._sock = sock
+        self._on_authentic = on_authentic
+        self._on_established = on_established
+        self._on_failed = on_failed
+        self._computing = False
+        self._over = False
+        reactor.watch(sock, READ | WRITE, self._on_events)
+
+    def stop(self) -> None:
+        """Watch the socket no more, and call nobody back."""
+        if not self._over:
+            self._over = True
+            self._reactor.unwatch(self._sock)
+
+    def _fail(self, ending: Ending) -> None:
+        self.stop()
+        self._on_failed(ending)
+
+    def _on_events(self, events: int) -> None:
+        try:
+            if events == HANGUP:
+                self._check()
+                return
+            if events & READ and self._session.wants(CRYPT) and not self._session.established:
+                self._receive()
+            if not self._over:
+                self._progress()
+        except BlockingIOError:
+            return
+        except HandshakeError as error:
+            self._fail(Ending(Cause.HANDSHAKE, str(error)))
+        except OSError as error:
+            self._fail(Ending(Cause.HANDSHAKE, describe(error)))
+
+    def _check(self) -> None:
+        """The peer hung up while nothing was expected of it."""
+        self._reactor.unwatch(self._sock)
+        status = take_error(self._sock)
+        if status != 0:
+            raise OSError(status, os.strerror(status))
+
+    def _receive(self) -> None:
+        session = self._session
+        data = self._sock.recv(session.wants(CRYPT))
+        if not data:
+            session.end(CRYPT)
+            return
+        known = session.peer_is_authentic
+        session.receive(CRYPT, data)
+        if session.peer_is_authentic and not known:
+            self._on_authentic()
+
+    def _compute(self) -> None:
+        if not self._over:
+            self._computing = False
+            self._session.compute()
+            self._on_events(WRITE)
+
+    def _progress(self) -> None:
+        """Send what there is to send, then see what the handshake needs next."""
+        session = self._session
+        with suppress(BlockingIOError):
+            while not session.established and session.output(CRYPT):
+                session.sent(CRYPT, self._sock.send(session.output(CRYPT)))
+        if session.established:
+            self.stop()
+            self._on_established()
+            return
+        if session.computing and not self._computing:
+            self._computing = True
+            self._reactor.compute(self._compute)
+        events = READ if session.wants(CRYPT) else NOTHING
+        if session.output(CRYPT):
+            events |= WRITE
+        self._reactor.watch(self._sock, events, self._on_events)

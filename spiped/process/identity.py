@@ -1,0 +1,75 @@
+"""Becoming another user: ``-u``."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+
+from spiped.errors import OperatorError, describe
+from spiped.lean_typing import NamedTuple
+
+
+class Identity(NamedTuple):
+    """Whom to become; None leaves that part as it is."""
+
+    uid: int | None
+    gid: int | None
+
+
+def look_up_identity(text: str) -> Identity:
+    """What ``-u`` names: user, :group, or user:group.  A bare user brings its primary group."""
+    user, colon, group = text.partition(":")
+    if not text:
+        raise OperatorError('Need to specify user and/or group: ""', "Failed to drop privileges")
+    if colon and not group:
+        raise OperatorError(f'Empty group name: "{text}"', "Failed to drop privileges")
+    uid = gid = None
+    if user:
+        uid, gid = _look_up_user(user)
+    if group:
+        gid = _look_up_group(group)
+    return Identity(uid, gid)
+
+
+def _look_up_user(user: str) -> tuple[int, int | None]:
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        if not (user.isascii() and user.isdigit()):
+            raise OperatorError(f"No such user: {user}", "Failed to drop privileges") from None
+        try:
+            entry = pwd.getpwuid(int(user))
+        except (KeyError, OverflowError):
+            return int(user), None
+    return entry.pw_uid, entry.pw_gid
+
+
+def _look_up_group(group: str) -> int:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        if not (group.isascii() and group.isdigit()):
+            raise OperatorError(f"No such group: {group}", "Failed to drop privileges") from None
+        return int(group)
+
+
+def drop_privileges(identity: Identity) -> list[str]:
+    """Become somebody else, for good.  Returns warnings; raises OperatorError."""
+    warnings = []
+    try:
+        try:
+            os.setgroups([])
+        except PermissionError:
+            if os.getgroups():
+                warnings.append("Warning: Failed to leave supplementary groups")
+        if identity.gid is not None:
+            os.setgid(identity.gid)
+        if identity.uid is not None:
+            os.setuid(identity.uid)
+    except (OSError, OverflowError) as error:
+        reason = describe(error) if isinstance(error, OSError) else str(error)
+        raise OperatorError(f"-u: {reason}", "Failed to drop privileges") from error
+    if identity.uid and os.getgid() == 0:
+        warnings.append("Warning: the group is still 0: no group is known for this user")
+    return warnings

@@ -1,0 +1,30 @@
+"""What keeps the secrets of a process from others: no core dumps, no swapping out."""
+
+from __future__ import annotations
+
+import resource
+
+from spiped.crypto import Backend
+from spiped.lean_typing import suppress
+
+
+def forbid_core_dumps(crypto: Backend) -> None:
+    """No core file may hold our keys, and no process of the same user may look at them."""
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    crypto.forbid_dumps()
+
+
+def allow_locked_memory() -> None:
+    """Raise what may be locked in memory as far as we may."""
+    hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
+    for limit in (resource.RLIM_INFINITY, hard):
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (limit, limit))
+            return
+
+
+def may_lock(length: int) -> bool:
+    """So much memory may be locked."""
+    soft = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    return soft == resource.RLIM_INFINITY or length <= soft

@@ -1,0 +1,1 @@
+"""The daemon: its start and end, the supervisor, and the worker processes."""

@@ -1,0 +1,86 @@
+"""What a daemon holds that others can see or want back: one object owns all of it.
+
+It is acquired by `start`, handed over at an upgrade, let go of in every child, and given back at
+the end, whatever the end.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from spiped.crypto import Backend
+from spiped.crypto.key_file import KeyFile
+from spiped.lean_typing import Any
+from spiped.net.address import SocketAddress
+from spiped.observe.log.log import Log
+from spiped.process.daemonize import Parent
+from spiped.process.pid_file import PidFile
+from spiped.sandbox import Sandbox
+from spiped.service.listener import Listener
+
+
+class Holdings:
+    """Log, key file, sandbox; and, once they have been acquired, parent, pid file and listener."""
+
+    def __init__(self, crypto: Backend, log: Log, key_file: KeyFile) -> None:
+        self.crypto = crypto
+        self.log = log
+        self.key_file = key_file
+        self.sandbox: Sandbox | None = None
+        self.parent: Parent | None = None  # who waits for our report
+        self.pid_file: PidFile | None = None
+        self.listener: Listener | None = None
+
+    def release_in_child(self) -> None:
+        """Let go of what a worker has no use for; nothing is removed or reported."""
+        if self.pid_file is not None:
+            self.pid_file.close()
+            self.pid_file = None
+        if self.parent is not None:
+            self.parent.close()
+            self.parent = None
+
+    def close_listener(self) -> None:
+        """Listen no more; a successor may begin."""
+        if self.listener is not None:
+            self.listener.close()
+            self.listener = None
+        if self.pid_file is not None:
+            self.pid_file.allow_successor()
+
+    def hand_over(self) -> dict[str, Any]:
+        """What a new image of the program needs to have the same, as JSON has it."""
+        assert self.listener is not None
+        made = self.listener.made
+        return {
+            "listener": self.listener.sock.fileno(),
+            "socket_file": None if made is None else [int(value) for value in made],
+            "pid_file": None if self.pid_file is None else self.pid_file.fileno(),
+            "log_file": self.log.file(),
+            "key_can_be_read": self.key_file.can_be_read_again,
+        }
+
+    def take_over(self, given: dict[str, Any], source: str, pid_file: str) -> None:
+        """The reverse; what is missing there has not been held.  The log is `start`'s."""
+        made = given.get("socket_file")
+        sock = socket.socket(fileno=given["listener"])
+        sock.setblocking(False)
+        self.listener = Listener(
+            SocketAddress(sock.family, source if made else sock.getsockname()),
+            sock,
+            None if made is None else os.stat_result(made),
+        )
+        if given.get("pid_file") is not None:
+            self.pid_file = PidFile(pid_file, given["pid_file"])
+        self.key_file.can_be_read_again = bool(given.get("key_can_be_read"))
+
+    def give_back(self) -> None:
+        """Remove our files, and erase all secrets."""
+        if self.listener is not None:
+            self.listener.close()
+            self.listener = None
+        if self.pid_file is not None:
+            self.pid_file.remove()
+            self.pid_file = None
+        self.crypto.wipe_secrets()

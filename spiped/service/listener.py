@@ -1,0 +1,141 @@
+"""The listening socket, and its file if it is a UNIX one."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import stat
+import time
+
+from spiped.errors import OperatorError, describe
+from spiped.lean_typing import suppress
+from spiped.net.address import SocketAddress
+from spiped.net.sockets import tune
+from spiped.process.own_file import remove_if_same
+
+# How many clients may wait to be accepted; the system cuts it to its own limit.
+BACKLOG = 4096
+
+# Seconds that another program may take to listen at a path of the same directory.
+LOCK_WAIT, LOCK_RETRY = 2.0, 0.02
+
+
+class Listener:
+    """A socket to listen on, which all workers share."""
+
+    def __init__(
+        self,
+        address: SocketAddress,
+        sock: socket.socket,
+        made: os.stat_result | None = None,
+    ) -> None:
+        """``made``: what the file was when it was made, if there is one."""
+        self.sock = sock
+        self.made = made
+        self._address = address
+
+    def listen(self) -> None:
+        """Listen.  Raises OperatorError."""
+        try:
+            if self._address.is_unix:
+                self.made = _listen_at_path(self.sock, self._address.sockaddr)
+            else:
+                self.sock.listen(BACKLOG)
+        except OSError as error:
+            self.close()
+            raise _refusal(self._address, error) from error
+
+    def close(self) -> None:
+        """Close the socket and remove its file, if it is still there, still ours, and we may."""
+        self.sock.close()
+        if self.made is not None:
+            remove_if_same(self._address.sockaddr, self.made)
+        self.made = None
+
+
+def bind(address: SocketAddress, keepalive: bool) -> Listener:
+    """A socket that has this address and does not listen yet, so that clients are refused.
+
+    A UNIX socket gets its address only when it listens: whoever finds its file before takes it for
+    one that is left over.  Raises OperatorError.
+    """
+    try:
+        sock = socket.socket(address.family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise OperatorError(f"Error creating socket: {describe(error)} ({address})") from error
+    try:
+        sock.setblocking(False)
+        tune(sock, keepalive, address.is_unix)
+        if not address.is_unix:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address.sockaddr)
+    except OSError as error:
+        sock.close()
+        raise _refusal(address, error) from error
+    return Listener(address, sock)
+
+
+def listen(address: SocketAddress, keepalive: bool) -> Listener:
+    """A listening socket at ``address``.  Raises OperatorError."""
+    listener = bind(address, keepalive)
+    listener.listen()
+    return listener
+
+
+def _refusal(address: SocketAddress, error: OSError) -> OperatorError:
+    return OperatorError(f"Error binding socket: {describe(error)} ({address})")
+
+
+def _listen_at_path(sock: socket.socket, path: str) -> os.stat_result:
+    """Listen at a path, in place of a socket on which nobody listens any more.
+
+    The directory is locked meanwhile: of several daemons that start at once, one would else remove
+    the socket of another, which has its file and does not listen yet.
+    """
+    directory = _lock(os.path.dirname(path))
+    try:
+        _remove_stale(path)
+        sock.bind(path)
+        made = os.lstat(path)
+        sock.listen(BACKLOG)
+    finally:
+        if directory is not None:
+            os.close(directory)
+    return made
+
+
+def _lock(path: str) -> int | None:
+    """A descriptor of a directory that we have locked.
+
+    None if there can be no lock: not on this file system, not for us, or not in the time that a
+    start may take, because others keep it.
+    """
+    try:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return None
+    deadline = time.monotonic() + LOCK_WAIT
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_RETRY)
+        except OSError:
+            break
+        else:
+            return directory
+    os.close(directory)
+    return None
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a UNIX socket on which nobody listens: what is left of a program that was killed."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
+            if probe.connect_ex(path) == errno.ECONNREFUSED:
+                os.unlink(path)

@@ -1,0 +1,438 @@
+"""From the options to a running supervisor (DESIGN.md, "Processes").
+
+    read the key -> look names up -> listen -> daemonize -> drop privileges -> fork workers -> ready
+
+Everything that can fail does so before the process that the operator started has returned, except
+with ``-D``, which asks for the contrary.  Signals wait, but for SIGTERM and SIGINT where the start
+may have to wait for something itself.  An upgrade begins behind all that: everything is there.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Sequence
+
+from spiped import __version__
+from spiped.crypto import Backend, select
+from spiped.crypto.key_file import KeyFile
+from spiped.crypto.sizes import KEY_BYTES
+from spiped.errors import LookupFailed, OperatorError, as_operator_error
+from spiped.lean_typing import NamedTuple
+from spiped.net.address import SocketAddress, decode_addresses, is_literal, resolve
+from spiped.net.reactor import Reactor
+from spiped.observe.counters import Counters
+from spiped.observe.log.events import (
+    Crashed,
+    FewDescriptors,
+    KeyFileEmpty,
+    Remark,
+    RunningAsProcess1,
+    SandboxChosen,
+    SandboxIncomplete,
+    SecretsNotLocked,
+    SeveralAddresses,
+    Started,
+    Upgraded,
+)
+from spiped.observe.log.log import Log
+from spiped.options.settings import DaemonOptions
+from spiped.plane.choose import choose_plane
+from spiped.plane.interface import PlaneMaker
+from spiped.plane.limits import Limits
+from spiped.plane.pipe_settings import PipeSettings
+from spiped.process import descriptors, identity, pid_file
+from spiped.process.cpus import available_cpus
+from spiped.process.daemonize import daemonize
+from spiped.process.fork import present_traceback
+from spiped.process.secrecy import allow_locked_memory, forbid_core_dumps, may_lock
+from spiped.process.signals import Signals, Stopped, die_of, stoppable
+from spiped.process.streams import detach_streams, keep_streams_open
+from spiped.process.title import name_process
+from spiped.proto.role import Role
+from spiped.sandbox import Sandbox
+from spiped.service import handover, key_keeper, upgrade
+from spiped.service.holdings import Holdings
+from spiped.service.listener import bind
+from spiped.service.supervisor import Supervisor, SupervisorSettings
+from spiped.service.targets import Answer, look_up
+from spiped.service.worker_set import SetSettings
+
+RESOLVE_RETRY = 1.0  # seconds between attempts with -D
+
+# What a supervisor has open besides one channel for each worker, and a worker besides its
+# connections, with something to spare for a look-up and for a first connection.
+OWN_DESCRIPTORS = 20
+
+
+def run(name: str, options: DaemonOptions) -> int:
+    """Run the daemon to its end; returns the exit status.  Raises OperatorError."""
+    try:
+        inheritance = handover.receive()
+        keep_streams_open()
+        workers = options.workers or available_cpus()
+        _allow_descriptors(options, workers)
+        crypto, warnings = select()
+        log = Log(name, options.verbose)
+        for warning in warnings:
+            log.event(Remark(warning))
+        start = Start(name, options, workers, crypto, log)
+        if inheritance is None:
+            return start.begin()
+        if inheritance.is_rehearsal:
+            return start.rehearse(inheritance)
+        return start.take_over(inheritance)
+    except (OSError, MemoryError) as error:
+        raise as_operator_error(error) from error
+
+
+def _descriptors_wanted(options: DaemonOptions) -> int | None:
+    """How many a worker may come to need; None: any number."""
+    return OWN_DESCRIPTORS + 2 * options.connections if options.connections else None
+
+
+def _allow_descriptors(options: DaemonOptions, workers: int) -> None:
+    needed = OWN_DESCRIPTORS + 2 * workers  # a reload has two of each
+    wanted = _descriptors_wanted(options)
+    descriptors.raise_limit(None if wanted is None else max(wanted, needed))
+    descriptors.require(needed)
+
+
+class _Addresses(NamedTuple):
+    """What the operator's addresses stand for; empty: not known yet."""
+
+    source: list[SocketAddress]
+    targets: list[SocketAddress]
+    bind: list[SocketAddress]
+
+
+class Start:
+    """Acquires what the daemon holds, and gives it to a supervisor."""
+
+    def __init__(
+        self, name: str, options: DaemonOptions, workers: int, crypto: Backend, log: Log
+    ) -> None:
+        self._name = name
+        self._options = options
+        self._workers = workers
+        self._crypto = crypto
+        self._log = log
+        self._make_plane: PlaneMaker = choose_plane(crypto)
+        self._holdings = Holdings(crypto, log, KeyFile(options.pipe.key))
+        self._in_background = False
+        self._is_detached = False  # from the standard streams
+
+    # Three ways to begin
+
+    def begin(self) -> int:
+        """Be a new daemon."""
+        if os.getpid() == 1:
+            self._log.event(RunningAsProcess1())
+        return self._guard(lambda: self._supervise(self._prepare(), None))
+
+    def rehearse(self, inheritance: handover.Inheritance) -> int:
+        """See whether we could take over from the program that runs.
+
+        What an upgrade reads again is read; names are not looked up, since those of now will do.
+        """
+        forbid_core_dumps(self._crypto)
+        if inheritance.document.get("key_can_be_read"):
+            self._holdings.key_file.can_be_read_again = True
+            self._holdings.key_file.read_again(self._crypto)
+        self._crypto.wipe_secrets()
+        os.write(1, upgrade.READY)
+        return 0
+
+    def take_over(self, inheritance: handover.Inheritance) -> int:
+        """Be the daemon that this process has been before, with all that it had."""
+        given = inheritance.document
+        forbid_core_dumps(self._crypto)
+        self._in_background = not self._options.foreground
+        self._is_detached = True
+        return self._guard(lambda: self._supervise(self._adopt(given), given))
+
+    def _adopt(self, given: handover.Document) -> PipeSettings:
+        options = self._options
+        self._holdings.take_over(given, options.source, options.pid_file)
+        if given.get("log_file") is not None and options.log_file is not None:
+            self._log.use_file(options.log_file, given["log_file"])
+        elif options.syslog and not options.foreground:
+            self._log.use_syslog()
+        K = self._crypto.secret_memory(KEY_BYTES)
+        key_keeper.fetch(given["key"], K)
+        self._log.event(Upgraded(__version__))
+        bind = decode_addresses(given.get("bind", []))
+        return self._pipe(K, decode_addresses(given["targets"]), bind[0] if bind else None)
+
+    # The steps of the first
+
+    def _prepare(self) -> PipeSettings:
+        options, holdings = self._options, self._holdings
+        background = not options.foreground
+        user = None if options.user is None else identity.look_up_identity(options.user)
+        if background:
+            pid_file.check(options.pid_file)
+        allow_locked_memory()
+        key = self._read_key()
+        addresses = self._look_up_first()
+        if addresses.source:
+            self._bind(addresses.source)
+            if self._are_known(addresses):
+                self._listen()
+        if background:
+            self._go_to_background()
+        elif options.log_file is not None:
+            self._log.use_file(options.log_file)
+        name_process(self._name)  # while that is ours to do
+        if not self._are_known(addresses):
+            if background:
+                self._report_ready()  # -D: nobody waits for a name service
+            addresses = self._wait_for_names()
+            if holdings.listener is None:
+                self._bind(addresses.source)
+            self._listen()
+        if user is not None:
+            for warning in identity.drop_privileges(user):
+                self._log.event(Remark(warning))
+        bind = self._first(addresses.bind, options.pipe.bind) if options.pipe.bind else None
+        return self._pipe(key, addresses.targets, bind)
+
+    def _read_key(self) -> memoryview:
+        with stoppable():
+            key = self._holdings.key_file.read_first(self._crypto)
+        if key.length == 0:
+            self._log.event(KeyFileEmpty(self._options.pipe.key))
+        return key.K
+
+    def _bind(self, addresses: list[SocketAddress]) -> None:
+        source = self._first(addresses, self._options.source)
+        self._holdings.listener = bind(source, self._options.pipe.keepalive)
+
+    def _listen(self) -> None:
+        assert self._holdings.listener is not None
+        self._holdings.listener.listen()
+
+    def _first(self, addresses: list[SocketAddress], text: str) -> SocketAddress:
+        if len(addresses) > 1:
+            self._log.event(SeveralAddresses(text, str(addresses[0])))
+        return addresses[0]
+
+    def _go_to_background(self) -> None:
+        holdings, options = self._holdings, self._options
+        holdings.parent = daemonize(self._name, self._let_go_in_parent)
+        self._in_background = True
+        holdings.pid_file = pid_file.PidFile.create(options.pid_file)
+        if options.log_file is not None:
+            self._log.use_file(options.log_file)
+        elif options.syslog:
+            self._log.use_syslog()
+
+    def _let_go_in_parent(self) -> None:
+        """What the process that waits for the daemon does first."""
+        self._crypto.wipe_secrets()
+        if self._holdings.listener is not None:
+            self._holdings.listener.sock.close()
+
+    # Names
+
+    def _look_up_first(self) -> _Addresses:
+        """Before going to the background: all addresses, or with -D those that are literal."""
+        options = self._options
+        texts = [options.source, options.pipe.target, options.pipe.bind or ""]
+        literal = [is_literal(text) or not text for text in texts]
+        if options.wait_for_dns:
+            return self._resolve_literals(
+                [t if ok else "" for t, ok in zip(texts, literal, strict=True)]
+            )
+        if all(literal):
+            return self._resolve_literals(texts)
+        answers = self._ask(texts)
+        for answer in answers:
+            if answer.reasons:
+                raise (LookupFailed if answer.may_change else OperatorError)(*answer.reasons)
+        return _Addresses(*(answer.addresses for answer in answers))
+
+    def _are_known(self, addresses: _Addresses) -> bool:
+        wanted = self._options.source, self._options.pipe.target, self._options.pipe.bind
+        return all(found or not text for text, found in zip(wanted, addresses, strict=True))
+
+    def _resolve_literals(self, texts: Sequence[str]) -> _Addresses:
+        source, target, bind = texts
+        return _Addresses(
+            resolve(source) if source else [],
+            resolve(target) if target else [],
+            resolve(bind, port_optional=True) if bind else [],
+        )
+
+    def _wait_for_names(self) -> _Addresses:
+        """With -D: ask until all names stand for something; each reason is told once."""
+        options = self._options
+        texts = [options.source, options.pipe.target, options.pipe.bind or ""]
+        told: set[str] = set()
+        while True:
+            answers = self._ask(texts)
+            reasons = [reason for answer in answers for reason in answer.reasons]
+            if not reasons:
+                return _Addresses(*(answer.addresses for answer in answers))
+            if not all(answer.may_change for answer in answers if answer.reasons):
+                raise OperatorError(*reasons)
+            for reason in reasons:
+                if reason not in told:
+                    told.add(reason)
+                    self._log.event(Remark(reason))
+            with stoppable():
+                time.sleep(RESOLVE_RETRY)
+
+    def _ask(self, texts: Sequence[str]) -> list[Answer]:
+        """Look names up, and wait for the answer, during which SIGTERM and SIGINT take effect."""
+        found: list[Answer] = []
+        asked = [text for text in texts if text]
+        reactor = Reactor()
+
+        def take(answers: list[Answer]) -> None:
+            found.extend(answers)
+            reactor.stop()
+
+        try:
+            optional = [i == 2 for i, text in enumerate(texts) if text]  # a port, of -b
+            look_up(reactor, asked, self._crypto, take, port_optional=optional)
+            with stoppable():
+                reactor.run()
+        finally:
+            reactor.close()
+        return [found.pop(0) if text else Answer([]) for text in texts]
+
+    # What all come to
+
+    def _pipe(
+        self, K: memoryview, targets: list[SocketAddress], bind: SocketAddress | None
+    ) -> PipeSettings:
+        options = self._options
+        return PipeSettings(
+            role=Role.S if options.decrypt else Role.C,
+            K=K,
+            targets=targets,
+            bind=bind,
+            weak=options.pipe.no_pfs,
+            require_pfs=options.pipe.require_pfs,
+            keepalive=options.pipe.keepalive,
+            timeout=options.pipe.timeout,
+            idle_timeout=options.idle_timeout,
+        )
+
+    def _supervise(self, pipe: PipeSettings, given: handover.Document | None) -> int | None:
+        """Supervise to the end; returns the signal that has ended the daemon, if one has."""
+        options = self._options
+        name_process(self._name)
+        forbid_core_dumps(self._crypto)
+        self._give_up_privileges()
+        inherited = [] if given is None else given["counters"]
+        counters = Counters(1 + 2 * self._workers, inherited)
+        supervisor = Supervisor(
+            Reactor(),
+            Signals(),
+            self._holdings,
+            counters,
+            SupervisorSettings(
+                workers=SetSettings(
+                    name=options.name,
+                    workers=self._workers,
+                    limits=Limits(
+                        options.connections,
+                        options.max_unauthenticated,
+                        options.max_unauthenticated_per_source,
+                    ),
+                    make_plane=self._make_plane,
+                    wake=_eventfd(),
+                    detach=not options.foreground,
+                    tell_clean=self._log.shows_info,
+                ),
+                target=options.pipe.target,
+                resolve_interval=options.resolve_interval,
+                shutdown_timeout=options.shutdown_timeout,
+            ),
+            self,
+        )
+        if given is None:
+            return supervisor.run(pipe)
+        return supervisor.take_over(pipe, given["workers"])
+
+    def _give_up_privileges(self) -> None:
+        """For good; and say what is missing of what workers should give up."""
+        log, options = self._log, self._options
+        if options.pipe.sandbox:
+            sandbox = self._holdings.sandbox = Sandbox(self._crypto)
+            if sandbox.missing:
+                log.event(SandboxIncomplete(", ".join(sandbox.missing)))
+        log.event(SandboxChosen(str(self._holdings.sandbox or "none")))
+        wanted = _descriptors_wanted(options)
+        if wanted is not None and descriptors.limit() < wanted:
+            log.event(FewDescriptors(options.connections, wanted, descriptors.limit()))
+        if not (self._crypto.secrets_are_locked() and may_lock(self._most_secrets())):
+            log.event(SecretsNotLocked())
+
+    def _most_secrets(self) -> int:
+        """How much memory for secrets a process may come to need."""
+        sockets = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        limits = [limit for limit in (self._options.connections, sockets // 2) if limit > 0]
+        return min(limits, default=0) * self._crypto.locked_per_connection
+
+    # Readiness, failure, end
+
+    def on_ready(self) -> None:
+        """All workers are ready."""
+        options = self._options
+        self._log.event(
+            Started(__version__, options.name, options.source, options.pipe.target, self._workers)
+        )
+        self._report_ready()
+
+    def _report_ready(self) -> None:
+        """Whoever waits for the daemon may go on."""
+        if self._in_background and not self._is_detached:
+            self._is_detached = True
+            detach_streams()
+        if self._holdings.parent is not None:
+            self._holdings.parent.report_ready()
+            self._holdings.parent = None
+
+    def _guard(self, work: Callable[[], int | None]) -> int:
+        """Do the work of a daemon, and end in order whatever comes of it.
+
+        Returns the exit status.  Raises OperatorError in the process that the operator started.
+        """
+        ended_by: int | None = None
+        try:
+            ended_by = work()
+        except Stopped as stopped:
+            ended_by = stopped.number
+        except (OperatorError, OSError, MemoryError) as error:
+            refusal = as_operator_error(error)
+            if not self._in_background:
+                raise refusal from error
+            self._report_failure(refusal)
+            return 1
+        except Exception:
+            self._log.event(Crashed("the supervisor", os.getpid(), present_traceback()))
+            return 1
+        finally:
+            self._holdings.give_back()
+        if ended_by == signal.SIGINT and os.getpid() != 1:
+            die_of(signal.SIGINT)
+        return 0
+
+    def _report_failure(self, error: OperatorError) -> None:
+        """Say why the daemon ends, also to who waits for it."""
+        self._log.refusal(error)
+        if self._holdings.parent is not None:
+            if not self._log.is_stderr:
+                Log(self._name).refusal(error)
+            self._holdings.parent.report_failure()
+            self._holdings.parent = None
+
+
+def _eventfd() -> int:
+    """A descriptor by which workers wake each other; -1 if the system has none."""
+    return os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if hasattr(os, "eventfd") else -1

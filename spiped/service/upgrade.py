@@ -1,0 +1,167 @@
+"""Upgrade: another image of the program takes over, in the same process.
+
+    rehearse (in a child) -> hand over -> execute
+
+A rehearsal tries all that could fail.  After it, the new image finds everything that it needs to
+serve, so that nothing is left to fail.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+
+from spiped.errors import describe
+from spiped.lean_typing import suppress
+from spiped.net.address import encode_addresses
+from spiped.net.reactor import Reactor
+from spiped.observe.counters import Counters
+from spiped.observe.log.events import Refused, UpgradeFailed
+from spiped.process.helper import Helper
+from spiped.process.signals import Signals, block_signals, unblock_signals
+from spiped.service import handover, key_keeper
+from spiped.service.generation import State
+from spiped.service.holdings import Holdings
+from spiped.service.worker_set import WorkerSet
+
+RETRY = 0.05  # seconds to wait for what is under way
+
+READY = b"ready\n"  # what a rehearsal says that has succeeded
+
+
+def own_command() -> list[str]:
+    """The command that has started this program, as it would have to be given from anywhere."""
+    command = [sys.executable, *sys.orig_argv[1:]]
+    script = len(command) - len(sys.argv)
+    if command[script] == sys.argv[0]:  # and not a module's name
+        with suppress(OSError):  # the current directory is gone
+            command[script] = os.path.abspath(command[script])
+    return command
+
+
+class Upgrade:
+    """Upgrades, one at a time."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        signals: Signals,
+        holdings: Holdings,
+        worker_set: WorkerSet,
+        counters: Counters,
+        may_go_on: Callable[[], bool],
+    ) -> None:
+        """``may_go_on``: the daemon has not been told to end."""
+        self._reactor = reactor
+        self._signals = signals
+        self._holdings = holdings
+        self._set = worker_set
+        self._counters = counters
+        self._may_go_on = may_go_on
+        self._command = own_command()
+        self._rehearsing = False
+        self._again = False  # the program may have changed since the rehearsal began
+
+    def request(self) -> None:
+        """Have a new image of the program rehearse and then take our place; or stay as we are."""
+        if self._rehearsing:
+            self._again = True
+            return
+        if self._set.in_charge is None:  # the daemon still starts
+            self._reactor.call_later(RETRY, self.request)
+            return
+        document = self._document()
+        try:
+            Helper(self._reactor, lambda sock: _rehearse(sock, self._command, document), self._take)
+        except OSError as error:
+            self._fail([f"Cannot rehearse: {describe(error)}"])
+        else:
+            self._rehearsing = True
+
+    def _take(self, report: bytes) -> None:
+        self._rehearsing = False
+        if self._again:
+            self._again = False
+            self.request()
+        elif report.endswith(READY):
+            self._execute()
+        else:
+            lines = report.decode(errors="backslashreplace").splitlines()
+            self._fail(lines or ["the new program said nothing"])
+
+    def _fail(self, reasons: list[str]) -> None:
+        log = self._holdings.log
+        for reason in reasons:
+            log.event(Refused(reason.removeprefix(f"{log.name}: ")))
+        log.event(UpgradeFailed())
+
+    def _execute(self) -> None:
+        """Become the new image, once no generation is on its way and no signal is left to handle.
+
+        Signals that come from now on wait for it.
+        """
+        if not self._may_go_on():
+            return
+        block_signals()
+        try:
+            if self._set.coming is not None or self._signals.are_pending():
+                self._reactor.call_later(RETRY, self._execute)
+            else:
+                self._replace_image()
+        except OSError as error:
+            self._fail([f"Cannot execute {self._command[0]}: {describe(error)}"])
+        finally:
+            unblock_signals()
+
+    def _replace_image(self) -> None:
+        """Only returns by raising OSError, and then nothing has changed."""
+        in_charge = self._set.in_charge
+        assert in_charge is not None
+        with key_keeper.keep(in_charge.pipe.K) as keeper:
+            document = {**self._document(), "key": keeper.fileno()}
+            fds = handover.descriptors(document)
+            fd = handover.write(document, is_rehearsal=False)
+            try:
+                handover.set_inheritable(fds, inheritable=True)
+                _execute(self._command, fd)
+            finally:
+                handover.set_inheritable(fds, inheritable=False)
+                os.close(fd)
+
+    def _document(self) -> handover.Document:
+        in_charge = self._set.in_charge
+        assert in_charge is not None
+        pipe = in_charge.pipe
+        return {
+            **self._holdings.hand_over(),
+            "counters": self._counters.files(),
+            "targets": encode_addresses(pipe.targets),
+            "bind": encode_addresses([] if pipe.bind is None else [pipe.bind]),
+            "workers": {
+                "begun": self._set.generations_begun,
+                "generations": [
+                    given
+                    for given in self._set.hand_over()
+                    if given["state"] != State.STARTING.value
+                ],
+            },
+        }
+
+
+def _rehearse(sock: socket.socket, command: list[str], document: handover.Document) -> None:
+    """What the child does: it becomes the new program, whose output is its report."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd, stream in ((null, 0), (sock.fileno(), 1), (sock.fileno(), 2)):
+        os.dup2(fd, stream)
+    try:
+        _execute(command, handover.write(document, is_rehearsal=True))
+    except OSError as error:
+        os.write(2, f"{command[0]}: {describe(error)}\n".encode(errors="surrogateescape"))
+
+
+def _execute(command: list[str], document: int) -> None:
+    os.set_inheritable(document, True)
+    environment = {**os.environ, handover.VARIABLE: str(document)}
+    os.execve(command[0], command, environment)  # noqa: S606

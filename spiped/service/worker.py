@@ -1,0 +1,201 @@
+"""A worker process: has its data plane carry those who connect to the shared listening socket.
+
+It is forked ready: settings, key, addresses and the socket are there, so it needs no file system,
+no name resolution and no privilege.  Orders come from the supervisor over a channel, and what is to
+be logged goes back over it; when it ends, the supervisor is gone, and the worker drains and leaves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+
+from spiped.crypto import Backend
+from spiped.errors import describe
+from spiped.lean_typing import NamedTuple, suppress
+from spiped.net.address import decode_addresses
+from spiped.net.reactor import Reactor
+from spiped.observe.counters import Counters
+from spiped.observe.log.events import (
+    CannotAccept,
+    ConnectionEnded,
+    ConnectionFailed,
+    Crashed,
+    Event,
+    LimitReached,
+    Suppressed,
+    encode,
+)
+from spiped.observe.log.rate_limit import RateLimit
+from spiped.observe.slot import Field, Slot
+from spiped.plane.ending import Cause, Ending
+from spiped.plane.interface import PlaneMaker, Service
+from spiped.plane.limits import Limits
+from spiped.plane.pipe_settings import PipeSettings
+from spiped.process.fork import present_traceback
+from spiped.process.signals import HANDLED, unblock_signals
+from spiped.process.streams import detach_streams
+from spiped.sandbox import Sandbox
+from spiped.service.channel import Channel, Message
+
+
+class WorkerSetup(NamedTuple):
+    """What a worker is forked with."""
+
+    name: str  # of the pipe
+    serial: int  # of the worker, among all that this daemon has had
+    pipe: PipeSettings
+    limits: Limits
+    workers: int  # how many share the listening socket
+    listener: socket.socket
+    wake: int  # `Service.wake`
+    counters: Counters
+    slot: Slot
+    crypto: Backend
+    make_plane: PlaneMaker
+    sandbox: Sandbox | None
+    detach: bool  # a daemon's: let go of the standard streams
+    tell_clean: bool  # also of connections that end in order
+
+
+def run(setup: WorkerSetup, sock: socket.socket) -> int:
+    """The life of a worker, from the fork to its end; returns the exit status."""
+    for number in HANDLED:
+        signal.signal(number, signal.SIG_IGN)  # meant for the supervisor, which tells us
+    unblock_signals()
+    try:
+        worker = Worker(setup, sock)
+        worker.begin()
+    except OSError as error:
+        _say(sock, {"cannot_start": describe(error)})
+        return 1
+    except Exception:
+        return _crash(sock)
+    try:
+        worker.run()
+    except Exception:
+        return _crash(sock)
+    finally:
+        setup.crypto.wipe_secrets()
+    return 0
+
+
+def _say(sock: socket.socket, message: Message) -> None:
+    """Send a message where there is no channel, or none that works."""
+    with suppress(OSError):
+        sock.send(b"\n" + json.dumps(message).encode() + b"\n")
+
+
+def _crash(sock: socket.socket) -> int:
+    """Tell the supervisor of the exception that is being handled."""
+    event = Crashed("worker", os.getpid(), present_traceback())
+    _say(sock, {"event": encode(event)})
+    return 1
+
+
+class Worker:
+    """A data plane, the orders that it is given, and what is said of its connections."""
+
+    def __init__(self, setup: WorkerSetup, sock: socket.socket) -> None:
+        self._setup = setup
+        self._rate_limit = RateLimit()
+        self._reactor = Reactor()
+        self._plane = setup.make_plane(self._reactor, setup.slot)
+        self._stopping = False
+        self._channel = Channel(self._reactor, sock, self._obey, self.drain)
+
+    def begin(self) -> None:
+        """Give up what is not needed, and accept; the supervisor hears of it."""
+        setup = self._setup
+        if setup.detach:
+            detach_streams()
+        setup.crypto.lock_secrets()
+        self._plane.serve(
+            Service(
+                listener=setup.listener,
+                wake=setup.wake,
+                pipe=setup.pipe,
+                counters=setup.counters,
+                workers=setup.workers,
+                limits=setup.limits,
+                tell_clean=setup.tell_clean,
+                on_end=self._on_end,
+                on_limit=self._on_limit,
+                on_shortage=self._on_shortage,
+            )
+        )
+        if setup.sandbox is not None:
+            setup.sandbox.enter(setup.pipe)
+        self._channel.send({"ready": True})
+
+    def run(self) -> None:
+        """Work until drained or stopped."""
+        self._reactor.run()
+
+    def drain(self) -> None:
+        """Accept no more, and leave when the last connection has ended."""
+        if not self._stopping:
+            self._stopping = True
+            self._plane.stop_serving()
+            self._setup.listener.close()
+        self._leave_if_done()
+
+    def _stop(self) -> None:
+        """Leave now; what is still going on sees a reset."""
+        self.drain()
+        self._plane.abort_all()
+
+    def _leave_if_done(self) -> None:
+        if self._stopping and self._setup.slot[Field.ACTIVE] == 0:
+            self._reactor.stop()
+
+    # Orders
+
+    def _obey(self, message: Message) -> None:
+        match message:
+            case {"do": "answer", "question": int()}:
+                self._channel.answer(message, {})
+            case {"do": "drain"}:
+                self.drain()
+            case {"do": "stop"}:
+                self._stop()
+            case {"do": "targets", "addresses": list(addresses)}:
+                self._plane.retarget(decode_addresses(addresses))
+
+    # Connections
+
+    def _on_end(self, ending: Ending) -> None:
+        setup = self._setup
+        setup.slot.add(ending.cause.counter, 1)
+        id_, peer, seconds = f"{setup.serial}-{ending.number}", str(ending.peer), ending.seconds
+        carried = ending.sealed, ending.opened, round(seconds, 3)
+        if ending.cause in (Cause.CLEAN, Cause.SHUTDOWN):
+            if setup.tell_clean:
+                cause = ending.cause.value
+                self._tell(ConnectionEnded(setup.name, id_, peer, cause, *carried))
+        elif self._admits():
+            cause, detail = ending.cause.value, ending.detail
+            self._tell(ConnectionFailed(setup.name, id_, peer, cause, detail, *carried))
+        self._leave_if_done()
+
+    def _on_limit(self) -> None:
+        if self._admits():
+            self._tell(LimitReached(self._setup.name, self._setup.limits.connections))
+
+    def _on_shortage(self, reason: str) -> None:
+        if self._admits():
+            self._tell(CannotAccept(self._setup.name, reason))
+
+    def _admits(self) -> bool:
+        """There may be one more event that anybody can cause."""
+        if not self._rate_limit.admits():
+            return False
+        suppressed = self._rate_limit.take_suppressed()
+        if suppressed:
+            self._tell(Suppressed(suppressed))
+        return True
+
+    def _tell(self, event: Event) -> None:
+        self._channel.send({"event": encode(event)})

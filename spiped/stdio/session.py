@@ -1,0 +1,98 @@
+"""One connection to a `spiped -d`, whose plaintext side is the standard streams."""
+
+from __future__ import annotations
+
+import signal
+import socket
+
+from spiped.crypto import Backend
+from spiped.crypto.key_file import KeyFile
+from spiped.net.address import resolve
+from spiped.net.reactor import READ, Reactor
+from spiped.observe.log.events import KeyFileEmpty, SeveralAddresses
+from spiped.observe.log.log import Log
+from spiped.observe.slot import Slot
+from spiped.options.settings import PipeOptions
+from spiped.plane.choose import choose_plane
+from spiped.plane.ending import Cause, Ending
+from spiped.plane.pipe_settings import PipeSettings
+from spiped.process.secrecy import forbid_core_dumps
+from spiped.proto.role import Role
+from spiped.sandbox import Sandbox
+from spiped.stdio.copiers import Copiers
+
+MESSAGES = {
+    Cause.CONNECT: "Could not connect",
+    Cause.HANDSHAKE: "Handshake failed",
+}
+
+
+def pipe_settings(options: PipeOptions, crypto: Backend, log: Log) -> PipeSettings:
+    """Look names up and read the key.  Raises OperatorError."""
+    targets = resolve(options.target)
+    bind = None
+    if options.bind is not None:
+        found = resolve(options.bind, port_optional=True)
+        if len(found) > 1:
+            log.event(SeveralAddresses(options.bind, str(found[0])))
+        bind = found[0]
+    key = KeyFile(options.key).read_first(crypto)
+    if key.length == 0:
+        log.event(KeyFileEmpty(options.key))
+    return PipeSettings(
+        role=Role.C,
+        K=key.K,
+        targets=targets,
+        bind=bind,
+        weak=options.no_pfs,
+        require_pfs=options.require_pfs,
+        keepalive=options.keepalive,
+        timeout=options.timeout,
+    )
+
+
+class StdioSession:
+    """The connection, from start to end, and the threads beside it."""
+
+    def __init__(self, pipe: PipeSettings, crypto: Backend, *, sandbox: bool) -> None:
+        forbid_core_dumps(crypto)
+        plain, outer = socket.socketpair()
+        wakeup, waker = socket.socketpair()
+        for end in (plain, waker):
+            end.setblocking(False)
+        # a signal may reach another thread, which does not wake the one that handles it
+        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+        self._plain = plain
+        self._pipe = pipe
+        self._reactor = Reactor()
+        self._plane = choose_plane(crypto)(self._reactor, Slot())
+        self._copiers = Copiers(outer, waker)
+        self._ending: Ending | None = None
+        self._wakeup = wakeup
+        self._reactor.watch(wakeup, READ, self._on_failure)
+        if sandbox:
+            Sandbox(crypto).enter(pipe, threads=True)
+
+    def run(self) -> str | None:
+        """Run to the end; returns what to say about it if it was not a good one."""
+        self._copiers.start()
+        self._plane.carry(self._plain, self._pipe, self._on_end)
+        self._reactor.run()
+        assert self._ending is not None
+        self._plane.close()
+        if self._copiers.failure is None:
+            self._copiers.wait_for_output()
+        if self._copiers.failure is not None:
+            return self._copiers.failure
+        if self._ending.cause is Cause.CLEAN:
+            return None
+        message = MESSAGES.get(self._ending.cause, "Connection error")
+        return f"{message}: {self._ending.detail or self._ending.cause.value}"
+
+    def _on_failure(self, events: int) -> None:
+        self._reactor.unwatch(self._wakeup)
+        self._plane.abort_all()
+
+    def _on_end(self, ending: Ending) -> None:
+        self._ending = ending
+        self._reactor.stop()
