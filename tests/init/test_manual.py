@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spiped.options.table import options_of
+from spiped.options.table import RELOAD, UPGRADE, options_of
 from spiped.options.usage import usage
 from tests.daemons import Stage, needs
 from tests.init.systems import ROOT
@@ -44,10 +44,12 @@ def section(name: str, title: str) -> str:
     return found[1]
 
 
-def described(name: str) -> dict[str, bool]:
+def described(name: str) -> dict[tuple[str, str], bool]:
     """The options that have an entry of their own, and whether they take an argument."""
-    entries = re.findall(r"^\.It ((?:Fl )+)(\S+)(.*)$", section(name, "OPTIONS"), re.MULTILINE)
-    options = {"-" * flags.count("Fl") + option: bool(rest) for flags, option, rest in entries}
+    entries = re.findall(
+        r"^\.It (?:Fl (\S) , )?Fl Fl (\S+)(.*)$", section(name, "OPTIONS"), re.MULTILINE
+    )
+    options = {(letter and f"-{letter}", f"--{word}"): bool(rest) for letter, word, rest in entries}
     assert len(options) == len(entries), "an option is described twice"
     return options
 
@@ -73,7 +75,7 @@ def test_a_page_has_all_sections(name: str) -> None:
 
 @each_page
 def test_the_options_are_those_of_the_program(name: str) -> None:
-    declared = {option.name: bool(option.argument) for option in options_of(name)}
+    declared = {(o.letter, o.word): bool(o.argument) for o in options_of(name)}
     assert described(name) == declared
 
 
@@ -87,6 +89,17 @@ def test_the_synopsis_and_the_usage_text_name_all_options(stage: Stage, name: st
     shown |= {f"-{letter}" for letter in re.findall(r"\| (\w)\b", synopsis)}  # -e | d
     assert names <= shown
     assert names <= set(option.findall(usage(name)))
+
+
+def test_the_manual_says_when_a_change_takes_effect() -> None:
+    """Whatever it does not name needs a restart."""
+    text = section("spiped", "OPTIONS").partition(".Ss When a change takes effect")[2]
+    by_reload, by_upgrade = text.split("read again at a reload:")[1].split("determines these")
+    for effect, part in ((RELOAD, by_reload), (UPGRADE, by_upgrade)):
+        line = "Fl " + part.partition("\n.Fl ")[2].partition(" .\n")[0]
+        words = [word.split() for word in line.split(" , ")]
+        shown = {"-" * max(1, word.count("Fl")) + word[-1] for word in words}
+        assert shown == {option.name for option in options_of("spiped") if option.effect == effect}
 
 
 @pytest.mark.parametrize("variable", ["SPIPED_BACKEND", "SPIPED_KERNELS"])
