@@ -19,12 +19,17 @@ from spiped.process.streams import keep_streams_open
 from spiped.process.title import name_process
 from spiped.stdio.session import StdioSession, pipe_settings
 
+# What tells the program to end; ssh sends the first to its ProxyCommand when a session is over.
+ENDING = (signal.SIGHUP, signal.SIGTERM)
+
 
 def _connect(name: str, options: PipeOptions) -> int:
     log = Log(name)
     keep_streams_open()
     name_process(name)
-    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
+    for number in ENDING:
+        if not is_ignored(number):
+            signal.signal(number, lambda number, frame: os._exit(0))
     if not is_ignored(signal.SIGINT):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     unblock_signals()
@@ -32,16 +37,21 @@ def _connect(name: str, options: PipeOptions) -> int:
     for warning in warnings:
         log.event(Remark(warning))
 
-    def stop(number: int, frame: object) -> None:
-        crypto.wipe_secrets()
-        # the sockets are set to reset when they are closed without more ado, so the peer will
-        # not take this for the end of the data
-        os._exit(0)
-
-    signal.signal(signal.SIGTERM, stop)
     try:
         pipe = pipe_settings(options, crypto, log)
-        message = StdioSession(pipe, crypto, sandbox=options.sandbox).run()
+        session = StdioSession(pipe, crypto, sandbox=options.sandbox)
+
+        def end(number: int, frame: object) -> None:
+            if not session.tell_to_end():
+                crypto.wipe_secrets()
+                # The sockets reset when they are closed without more ado: the peer does not take
+                # this for the end of the data.
+                os._exit(0)
+
+        for number in ENDING:
+            if not is_ignored(number):
+                signal.signal(number, end)
+        message = session.run()
     finally:
         crypto.wipe_secrets()
     if message is None:

@@ -26,6 +26,8 @@ NO_ROOM = (errno.ENOMEM, errno.ENOSPC)
 # of handshakes delays what else there is to do by no more than that.
 JOBS_PER_TURN = 1
 
+CANCELLED_MIN = 64  # timers that may be left in a heap although they were cancelled
+
 WAIT_MAX = 86400.0  # seconds; what is due later is looked at again: systems have a limit
 
 
@@ -36,13 +38,58 @@ class HasFileno(Protocol):
 class Timer:
     """A call that is due at a time; `cancel` may be called at any time, also afterwards."""
 
-    __slots__ = ("callback",)
+    __slots__ = ("_timers", "callback")
 
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callback: Callable[[], None] | None = callback
+    def __init__(self, timers: Timers, callback: Callable[[], None]) -> None:
+        self._timers = timers
+        self.callback: Callable[[], None] | None = callback  # None: nothing is due any more
 
     def cancel(self) -> None:
-        self.callback = None
+        if self.callback is not None:
+            self.callback = None
+            self._timers.on_cancelled()
+
+
+class Timers:
+    """A heap of timers.  Those that were cancelled go when they are as many as the others."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._made = 0
+        self._cancelled = 0  # that are still in the heap
+
+    def add(self, when: float, callback: Callable[[], None]) -> Timer:
+        timer = Timer(self, callback)
+        if when < math.inf:
+            self._made += 1  # no two are equal, so that timers are never compared
+            heapq.heappush(self._heap, (when, self._made, timer))
+        return timer
+
+    def on_cancelled(self) -> None:
+        self._cancelled += 1
+        if 2 * self._cancelled > len(self._heap) + CANCELLED_MIN:
+            self._heap = [entry for entry in self._heap if entry[2].callback is not None]
+            heapq.heapify(self._heap)
+            self._cancelled = 0
+
+    def next_due(self) -> float | None:
+        """When the first is due; None if there is none."""
+        while self._heap and self._heap[0][2].callback is None:
+            self._pop()
+        return self._heap[0][0] if self._heap else None
+
+    def run(self, now: float) -> None:
+        """Call back what is due."""
+        while self._heap and self._heap[0][0] <= now:
+            timer = self._pop()
+            callback, timer.callback = timer.callback, None
+            if callback is not None:
+                callback()
+
+    def _pop(self) -> Timer:
+        timer = heapq.heappop(self._heap)[2]
+        self._cancelled -= timer.callback is None
+        return timer
 
 
 class _Watch:
@@ -66,8 +113,7 @@ class Reactor:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._timers: list[tuple[float, int, Timer]] = []
-        self._timers_made = 0
+        self._timers = Timers()
         self._jobs: deque[Callable[[], None]] = deque()
         self._running = False
         self._watches: dict[int, _Watch] = {}
@@ -136,12 +182,7 @@ class Reactor:
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         """Call back once, ``delay`` seconds from now; never, if that is infinite."""
-        timer = Timer(callback)
-        if delay < math.inf:
-            self._timers_made += 1  # no two are equal, so that timers are never compared
-            when = time.monotonic() + delay
-            heapq.heappush(self._timers, (when, self._timers_made, timer))
-        return timer
+        return self._timers.add(time.monotonic() + delay, callback)
 
     def compute(self, job: Callable[[], None]) -> None:
         """Call back soon, in turn with other computations and with everything else."""
@@ -172,25 +213,15 @@ class Reactor:
             watch = self._watches.get(key.fd)
             if watch is not None and watch is key.data:
                 watch.callback(events)
-        self._run_timers()
+        self._timers.run(time.monotonic())
         for _ in range(min(JOBS_PER_TURN, len(self._jobs))):
             self._jobs.popleft()()
 
     def _timeout(self) -> float | None:
         if self._jobs or not self._running:
             return 0.0
-        while self._timers and self._timers[0][2].callback is None:
-            heapq.heappop(self._timers)
-        if not self._timers:
-            return None
-        return min(max(0.0, self._timers[0][0] - time.monotonic()), WAIT_MAX)
-
-    def _run_timers(self) -> None:
-        now = time.monotonic()
-        while self._timers and self._timers[0][0] <= now:
-            callback = heapq.heappop(self._timers)[2].callback
-            if callback is not None:
-                callback()
+        due = self._timers.next_due()
+        return None if due is None else min(max(0.0, due - time.monotonic()), WAIT_MAX)
 
     def _on_hangups(self, events: int) -> None:
         assert self._hangups is not None

@@ -11,7 +11,7 @@ from spiped.net.address import resolve
 from spiped.net.reactor import READ, Reactor
 from spiped.observe.log.events import KeyFileEmpty, SeveralAddresses
 from spiped.observe.log.log import Log
-from spiped.observe.slot import Slot
+from spiped.observe.slot import Field, Slot
 from spiped.options.settings import PipeOptions
 from spiped.plane.choose import choose_plane
 from spiped.plane.ending import Cause, Ending
@@ -19,7 +19,7 @@ from spiped.plane.pipe_settings import PipeSettings
 from spiped.process.secrecy import forbid_core_dumps
 from spiped.proto.role import Role
 from spiped.sandbox import Sandbox
-from spiped.stdio.copiers import Copiers
+from spiped.stdio.copiers import FAILED, FINISHED, Copiers
 
 MESSAGES = {
     Cause.CONNECT: "Could not connect",
@@ -65,13 +65,24 @@ class StdioSession:
         self._plain = plain
         self._pipe = pipe
         self._reactor = Reactor()
-        self._plane = choose_plane(crypto)(self._reactor, Slot())
+        self._slot = Slot()
+        self._plane = choose_plane(crypto)(self._reactor, self._slot)
         self._copiers = Copiers(outer, waker)
         self._ending: Ending | None = None
+        self._told_to_end = False
+        self._is_ending = False
         self._wakeup = wakeup
-        self._reactor.watch(wakeup, READ, self._on_failure)
+        self._reactor.watch(wakeup, READ, self._on_wakeup)
         if sandbox:
             Sandbox(crypto).enter(pipe, threads=True)
+
+    def tell_to_end(self) -> bool:
+        """Send what can be read now, then the end of the stream, and leave when that has arrived.
+
+        To be called in a signal handler, whose signal has woken us.  False the second time.
+        """
+        first, self._told_to_end = not self._told_to_end, True
+        return first
 
     def run(self) -> str | None:
         """Run to the end; returns what to say about it if it was not a good one."""
@@ -80,6 +91,8 @@ class StdioSession:
         self._reactor.run()
         assert self._ending is not None
         self._plane.close()
+        if self._told_to_end:
+            return None
         if self._copiers.failure is None:
             self._copiers.wait_for_output()
         if self._copiers.failure is not None:
@@ -89,9 +102,19 @@ class StdioSession:
         message = MESSAGES.get(self._ending.cause, "Connection error")
         return f"{message}: {self._ending.detail or self._ending.cause.value}"
 
-    def _on_failure(self, events: int) -> None:
-        self._reactor.unwatch(self._wakeup)
-        self._plane.abort_all()
+    def _on_wakeup(self, events: int) -> None:
+        news = self._wakeup.recv(64)
+        if FAILED in news:
+            self._plane.abort_all()
+        elif FINISHED in news:
+            self._copiers.hang_up()
+        elif self._told_to_end and not self._is_ending:
+            self._is_ending = True
+            if self._slot[Field.ESTABLISHED]:
+                self._copiers.finish_input()
+                self._reactor.call_later(self._pipe.timeout, self._plane.abort_all)
+            else:  # nothing can be sent yet
+                self._plane.abort_all()
 
     def _on_end(self, ending: Ending) -> None:
         self._ending = ending
