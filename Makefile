@@ -10,7 +10,7 @@ BINDIR ?= $(PREFIX)/bin
 MAN1DIR ?= $(PREFIX)/share/man/man1
 LIBDIR ?= $(PREFIX)/lib/spiped
 
-SOURCES := setup.py pyproject.toml spiped/__init__.py $(wildcard _native/*.* _native/*/*.*)
+SOURCES := setup.py pyproject.toml spiped/__init__.py $(shell find _native -name '*.[ch]' -o -name '*.cdef' -o -name '*.py')
 PYTHON_FILES := setup.py _native spiped tests bench
 
 .PHONY: all build demo test check bench bench-quick bench-kernels sanitize fuzz fault soak flood install clean

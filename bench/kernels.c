@@ -24,10 +24,10 @@
 #include <openssl/evp.h>
 #include <openssl/params.h>
 
-#include "kernel.h"
-#include "modexp/modexp.h"
-#include "packet.h"
-#include "sha256/sha256.h"
+#include "kernels/kernel.h"
+#include "kernels/modexp/modexp.h"
+#include "kernels/sha256/sha256.h"
+#include "protocol/packet.h"
 
 #define TURN 3e-4			/* seconds; a turn is at least one batch */
 #define BATCH_MAX 128

@@ -1,4 +1,4 @@
-"""The data plane in C (`_native/plane.h`): what it is told, and what it tells."""
+"""The data plane in C (`_native/plane/plane.h`): what it is told, and what it tells."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@
  */
 
 #include "bytes.h"
-#include "kernel.h"
+#include "kernels/kernel.h"
 
 int LLVMFuzzerInitialize(int *count, char ***arguments);
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size);

@@ -16,8 +16,8 @@
 #include <string.h>
 
 #include "bytes.h"
-#include "kernel.h"
-#include "packet.h"
+#include "kernels/kernel.h"
+#include "protocol/packet.h"
 
 #define PACKETS_MAX 100			/* more than two groups */
 #define UNTOUCHED 0x5a

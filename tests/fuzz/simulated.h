@@ -29,9 +29,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "connection.h"
-#include "handshake.h"
-#include "secret_memory.h"
+#include "plane/connection.h"
+#include "protocol/handshake.h"
+#include "secret/secret_memory.h"
 
 /* Batches of a few packets, so that filling one costs little; the plane's own buffers are larger. */
 #undef BATCH_PACKETS

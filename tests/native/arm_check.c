@@ -15,10 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernel.h"
-#include "modexp/modexp.h"
-#include "packet.h"
-#include "sha256/sha256.h"
+#include "kernels/kernel.h"
+#include "kernels/modexp/modexp.h"
+#include "kernels/sha256/sha256.h"
+#include "protocol/packet.h"
 
 enum { SHA256, AES256CTR, MODEXP, PRIMITIVES };	/* in kernel.h's order */
 

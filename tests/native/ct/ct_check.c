@@ -23,12 +23,12 @@
 
 #include <valgrind/memcheck.h>
 
-#include "hmac_sha256.h"
-#include "kernel.h"
-#include "modexp/modexp.h"
-#include "packet.h"
-#include "secret.h"
-#include "sha256/sha256.h"
+#include "kernels/kernel.h"
+#include "kernels/modexp/modexp.h"
+#include "kernels/sha256/sha256.h"
+#include "protocol/hmac_sha256.h"
+#include "protocol/packet.h"
+#include "secret/secret.h"
 
 #define PACKETS 19			/* a full group of packet.c's, and a broken one */
 

@@ -22,9 +22,9 @@
 
 #include <x86intrin.h>
 
-#include "kernel.h"
-#include "modexp/modexp.h"
-#include "packet.h"
+#include "kernels/kernel.h"
+#include "kernels/modexp/modexp.h"
+#include "protocol/packet.h"
 
 #define TRAP_FLAG 0x100
 

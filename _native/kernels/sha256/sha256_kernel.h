@@ -1,0 +1,43 @@
+#ifndef SHA256_KERNEL_H
+#define SHA256_KERNEL_H
+
+/*
+ * What the SHA-256 kernels share among themselves; everyone else uses sha256.h.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernel.h"
+#include "sha256.h"
+
+struct sha256_kernel {
+	struct kernel kernel;
+
+	/* How many messages compress() takes at once, and how many of them pay
+	 * even if the other lanes run empty. */
+	size_t lanes, least;
+
+	/* sha256_compress_many() for a count that is a multiple of lanes. */
+	void (*compress)(uint32_t (*states)[8], const uint8_t *data, size_t stride,
+	    size_t blocks, size_t count);
+
+	/* Who takes less than `least` messages; it runs wherever this kernel
+	 * runs.  NULL if least is 1. */
+	const struct sha256_kernel *remainder;
+};
+
+#define SHA256_LANES_MAX 16
+
+extern const struct sha256_kernel sha256_shani_x3;
+extern const struct sha256_kernel sha256_shani_x2;
+extern const struct sha256_kernel sha256_shani;
+extern const struct sha256_kernel sha256_avx512_x16;
+extern const struct sha256_kernel sha256_avx2_x8;
+extern const struct sha256_kernel sha256_armce;
+extern const struct sha256_kernel sha256_portable;
+
+/* The round constants K (FIPS 180-4, 4.2.2), aligned for every vector length. */
+extern _Alignas(64) const uint32_t sha256_k[64];
+
+#endif
