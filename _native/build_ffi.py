@@ -12,8 +12,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 
 HEADERS = [
-    "kernels/kernel.h",
     "kernels/modexp/modexp.h",
+    "kernels/registry.h",
     "kernels/sha256/sha256.h",
     "plane/plane.h",
     "protocol/handshake.h",

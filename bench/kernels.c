@@ -24,8 +24,8 @@
 #include <openssl/evp.h>
 #include <openssl/params.h>
 
-#include "kernels/kernel.h"
 #include "kernels/modexp/modexp.h"
+#include "kernels/registry.h"
 #include "kernels/sha256/sha256.h"
 #include "protocol/packet.h"
 
@@ -33,7 +33,7 @@
 #define BATCH_MAX 128
 #define CONTESTANTS_MAX 512
 
-enum { SHA256, AES256CTR, MODEXP, PRIMITIVES };	/* in kernel.h's order */
+enum { SHA256, AES256CTR, MODEXP, PRIMITIVES };	/* in registry.h's order */
 
 /* What is worked on: whole messages, and packets, one behind the other. */
 static uint8_t messages[BATCH_MAX * MESSAGE_MAX], packets[BATCH_MAX * PACKET_BYTES];

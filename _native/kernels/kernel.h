@@ -1,8 +1,8 @@
-#ifndef KERNEL_H
-#define KERNEL_H
+#ifndef KERNELS_KERNEL_H
+#define KERNELS_KERNEL_H
 
 /*
- * Named kernels, and the choice among them.
+ * What a kernel is: a named implementation of a primitive.
  *
  * A primitive (SHA-256, AES-256-CTR, group-14 exponentiation) is an ordered
  * table of kernels, the preferred one first, the portable one last.  Every
@@ -20,12 +20,6 @@ struct kernel {
 	int (*available)(void);		/* can this CPU run it?  NULL: not compiled in */
 };
 
-enum kernel_state {
-	KERNEL_ABSENT,			/* not compiled in */
-	KERNEL_UNAVAILABLE,		/* compiled in, but this CPU cannot run it */
-	KERNEL_AVAILABLE
-};
-
 /* One primitive.  Kernels are named by their index in the table. */
 struct primitive {
 	const char *name;		/* "sha256", "aes256ctr", "modexp" */
@@ -35,24 +29,5 @@ struct primitive {
 	void (*select)(size_t i);	/* use kernel i, which must be available, from now on */
 	size_t (*selected)(void);
 };
-
-extern const struct primitive sha256_primitive;
-extern const struct primitive aes256ctr_primitive;
-extern const struct primitive modexp_primitive;
-
-/*
- * The same by number, for callers that go over everything.  The order of the
- * primitives is fixed: sha256, aes256ctr, modexp.  An index out of range is
- * the caller's bug and is asserted.  The selection is process-wide and is made
- * before any other thread exists; until then the portable kernels serve.
- */
-size_t primitive_count(void);
-const char *primitive_name(size_t primitive);
-size_t kernel_count(size_t primitive);
-const char *kernel_name(size_t primitive, size_t kernel);
-int kernel_state(size_t primitive, size_t kernel);	/* enum kernel_state */
-int kernel_selftest(size_t primitive, size_t kernel);	/* kernel must be available */
-void kernel_select(size_t primitive, size_t kernel);	/* kernel must be available */
-size_t kernel_selected(size_t primitive);
 
 #endif

@@ -15,7 +15,8 @@
  */
 
 #include "bytes.h"
-#include "kernels/kernel.h"
+#include "kernels/aes256ctr/aes256ctr.h"
+#include "kernels/sha256/sha256.h"
 
 int LLVMFuzzerInitialize(int *count, char ***arguments);
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size);

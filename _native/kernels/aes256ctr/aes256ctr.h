@@ -8,13 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The 15 round keys, as FIPS 197 lists their bytes; every kernel uses this form. */
-struct aes256_key {
-	uint8_t round[15][16];
-};
-
-/* Expand a 32-byte key. */
-void aes256_key_init(struct aes256_key *key, const uint8_t secret[32]);
+#include "aes256_key.h"
+#include "kernels/kernel.h"
 
 /*
  * For every i < count, encrypt (or decrypt: it is the same) the `length` bytes
@@ -27,5 +22,8 @@ void aes256_key_init(struct aes256_key *key, const uint8_t secret[32]);
 void aes256ctr_many(const struct aes256_key *key, uint64_t number, uint64_t block,
     const uint8_t *in, size_t in_stride, uint8_t *out, size_t out_stride,
     size_t length, size_t count);
+
+/* Its kernels, for the registry. */
+extern const struct primitive aes256ctr_primitive;
 
 #endif

@@ -2,21 +2,22 @@
 #define AES256CTR_KERNEL_H
 
 /*
- * What a kernel of AES-256-CTR provides, for aes256ctr_select.c.
+ * What a kernel of AES-256-CTR provides, for aes256ctr.c, and the kernels that there are.
  *
  * A kernel works on `lanes` blocks at a time and never on less.  What is left of each stream is
  * gathered over all streams by the caller, so that e.g. the 65th blocks of 16 packets fill 16
  * lanes, and so that no kernel has to care about a partial block.
  */
 
+#include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
-#include "aes256ctr.h"
+#include "aes256_key.h"
 #include "bytes.h"
 #include "kernels/kernel.h"
 
 #define AES256_BLOCK 16
-#define AES256_ROUNDS 14
 
 /* The number of blocks handed to encrypt() at once at most; every kernel's lanes divide it. */
 #define AES256CTR_LANES_MAX 16

@@ -1,142 +1,20 @@
 /*
- * AES-256 on any machine, in constant time: bitsliced, eight blocks at a time, without tables.
+ * AES-256-CTR on any machine, in constant time: bitsliced, eight blocks at a time, without tables.
  *
  * The state of four blocks is eight 64-bit words: bit p of word b is bit b of the byte at position
- * p.  Two such groups stand side by side in a vector of two words, which the compiler maps to a
- * vector register where there is one and to two ordinary registers elsewhere.  Bytes are ordered
+ * p.  Two such groups stand side by side in a slice (aes256_sbox.h).  Bytes are ordered
  *
  *   p = 16 * row + 4 * column + block,
  *
  * so that MixColumns, which combines rows, is made of rotations of the whole word, and ShiftRows
- * of rotations within its 16-bit quarters.
- *
- * The S-box's inversion is done in a tower of fields, GF(((2^2)^2)^2), on normal bases, as in
- * D. Canright, "A very compact S-box for AES" (CHES 2005).  Steps are named as in FIPS 197.
+ * of rotations within its 16-bit quarters.  Steps are named as in FIPS 197.
  */
 
+#include "aes256_sbox.h"
 #include "aes256ctr_kernel.h"
 #include "secret/wipe.h"
 
 #define LANES 8
-
-/* One bit of every byte of eight blocks. */
-typedef uint64_t slice __attribute__((vector_size(16)));
-
-/* Elements of GF(2^2) on the basis (w, w^2), and of GF(2^4) on (z, z^4), coefficients in GF(2^2):
- * w^2 + w + 1 = 0, z^2 + z + w = 0. */
-struct gf4 {
-	slice c[2];
-};
-
-struct gf16 {
-	struct gf4 c[2];
-};
-
-static inline struct gf4
-gf4_add(struct gf4 a, struct gf4 b)
-{
-	return (struct gf4){ { a.c[0] ^ b.c[0], a.c[1] ^ b.c[1] } };
-}
-
-static inline struct gf4
-gf4_mul(struct gf4 a, struct gf4 b)
-{
-	slice cross = (a.c[0] ^ a.c[1]) & (b.c[0] ^ b.c[1]);
-
-	return (struct gf4){ { (a.c[0] & b.c[0]) ^ cross, (a.c[1] & b.c[1]) ^ cross } };
-}
-
-/* a * w */
-static inline struct gf4
-gf4_mul_w(struct gf4 a)
-{
-	return (struct gf4){ { a.c[1], a.c[0] ^ a.c[1] } };
-}
-
-/* a^2, which in GF(2^2) is also 1/a. */
-static inline struct gf4
-gf4_square(struct gf4 a)
-{
-	return (struct gf4){ { a.c[1], a.c[0] } };
-}
-
-static inline struct gf16
-gf16_add(struct gf16 a, struct gf16 b)
-{
-	return (struct gf16){ { gf4_add(a.c[0], b.c[0]), gf4_add(a.c[1], b.c[1]) } };
-}
-
-static inline struct gf16
-gf16_mul(struct gf16 a, struct gf16 b)
-{
-	struct gf4 cross = gf4_mul_w(gf4_mul(gf4_add(a.c[0], a.c[1]), gf4_add(b.c[0], b.c[1])));
-
-	return (struct gf16){ {
-		gf4_add(gf4_mul(a.c[0], b.c[0]), cross),
-		gf4_add(gf4_mul(a.c[1], b.c[1]), cross),
-	} };
-}
-
-/* 1/a, and 0 for 0: the conjugate over the norm. */
-static inline struct gf16
-gf16_invert(struct gf16 a)
-{
-	struct gf4 sum = gf4_add(a.c[0], a.c[1]);
-	struct gf4 norm = gf4_add(gf4_mul_w(gf4_square(sum)), gf4_mul(a.c[0], a.c[1]));
-	struct gf4 inverse = gf4_square(norm);
-
-	return (struct gf16){ { gf4_mul(inverse, a.c[1]), gf4_mul(inverse, a.c[0]) } };
-}
-
-/* a^2 * n, where y^2 + y + n = 0 is the polynomial by which GF(2^8) extends GF(2^4). */
-static inline struct gf16
-gf16_square_mul_n(struct gf16 a)
-{
-	slice a0 = a.c[0].c[0], a1 = a.c[0].c[1], a2 = a.c[1].c[0], a3 = a.c[1].c[1];
-
-	return (struct gf16){ { { { a0 ^ a1, a1 } }, { { a1 ^ a3, a0 ^ a2 } } } };
-}
-
-/*
- * SubBytes, but for the constant 0x63 of its affine map.
- *
- * Of all bases of the tower, this one needs the fewest additions on the way in and out, common
- * sums shared; in the field of FIPS 197, w = 0x1b, z = 0xbc, y = 0x5c and n = 0xec.
- */
-static inline __attribute__((always_inline)) void
-sub_bytes(slice q[8])
-{
-	/* From the polynomial basis to (y, y^16) over GF(2^4): lo * y + hi * y^16. */
-	slice q06 = q[0] ^ q[6], q12 = q[1] ^ q[2], q34 = q[3] ^ q[4], q01 = q[0] ^ q[1];
-	slice q056 = q[5] ^ q06, q0567 = q[7] ^ q056;
-	struct gf16 lo = { {
-		{ { q[1] ^ q056, q0567 } },
-		{ { q12 ^ q0567, q[4] ^ q056 } },
-	} };
-	struct gf16 hi = { {
-		{ { q056, q12 ^ q[3] ^ q06 } },
-		{ { q34 ^ q[7] ^ q01, q[0] } },
-	} };
-
-	/* Invert as in GF(2^4). */
-	struct gf16 norm = gf16_add(gf16_square_mul_n(gf16_add(lo, hi)), gf16_mul(lo, hi));
-	struct gf16 inverse = gf16_invert(norm);
-	struct gf16 x = gf16_mul(inverse, hi), y = gf16_mul(inverse, lo);
-
-	/* Back to the polynomial basis, and the linear part of the affine map. */
-	slice x0 = x.c[0].c[0], x1 = x.c[0].c[1], x2 = x.c[1].c[0], x3 = x.c[1].c[1];
-	slice y0 = y.c[0].c[0], y1 = y.c[0].c[1], y2 = y.c[1].c[0], y3 = y.c[1].c[1];
-	slice x13 = x1 ^ x3, x0y2 = x0 ^ y2, x2x0y2 = x2 ^ x0y2, x3y1 = x3 ^ y1, y3x0y2 = y3 ^ x0y2;
-
-	q[0] = y0 ^ x13;
-	q[1] = y0 ^ x0 ^ x1;
-	q[2] = x3y1 ^ y3x0y2;
-	q[3] = x13 ^ x2x0y2;
-	q[4] = x2x0y2;
-	q[5] = x3y1;
-	q[6] = x2 ^ y2;
-	q[7] = x0y2;
-}
 
 /* Row r of the state moves r columns to the left. */
 static inline void
@@ -335,56 +213,6 @@ encrypt(const struct aes256_key *key, uint8_t (*blocks)[AES256_BLOCK], size_t co
 	for (size_t i = 0; i < count; i += LANES)
 		cipher((const slice (*)[8])rounds, blocks + i);
 	wipe(rounds, sizeof(rounds));
-}
-
-/* SubWord() of FIPS 197, 5.2. */
-static void
-sub_word(uint8_t word[4])
-{
-	slice q[8];
-
-#pragma GCC unroll 8
-	for (int b = 0; b < 8; b++) {
-		uint64_t bits = 0;
-
-		for (int i = 0; i < 4; i++)
-			bits |= (uint64_t)((word[i] >> b) & 1) << i;
-		q[b] = (slice){ bits, 0 };
-	}
-	sub_bytes(q);
-	for (int i = 0; i < 4; i++) {
-		word[i] = 0x63;
-	#pragma GCC unroll 8
-	for (int b = 0; b < 8; b++)
-			word[i] ^= (uint8_t)(((q[b][0] >> i) & 1) << b);
-	}
-	wipe(q, sizeof(q));
-}
-
-/* KeyExpansion() of FIPS 197, 5.2, with Nk = 8. */
-void
-aes256_key_init(struct aes256_key *key, const uint8_t secret[32])
-{
-	uint8_t (*w)[4] = (uint8_t (*)[4])key->round;
-	uint8_t temp[4];
-
-	memcpy(w, secret, 32);
-	for (int i = 8; i < 4 * (AES256_ROUNDS + 1); i++) {
-		memcpy(temp, w[i - 1], 4);
-		if (i % 8 == 0) {
-			const uint8_t first = temp[0];
-
-			memmove(temp, temp + 1, 3);
-			temp[3] = first;
-		}
-		if (i % 4 == 0)
-			sub_word(temp);
-		if (i % 8 == 0)
-			temp[0] ^= (uint8_t)(1 << (i / 8 - 1));
-		for (int j = 0; j < 4; j++)
-			w[i][j] = w[i - 8][j] ^ temp[j];
-	}
-	wipe(temp, sizeof(temp));
 }
 
 static int

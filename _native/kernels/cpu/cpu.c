@@ -1,4 +1,8 @@
+/*
+ * What this CPU can do, found out from the CPU itself (x86) or the operating system (ARM).
+ */
 #include "cpu.h"
+
 #include "target.h"
 
 #ifdef CPU_X86_64

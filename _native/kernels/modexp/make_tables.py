@@ -1,6 +1,7 @@
 """Write ``modexp_tables.c``: group 14's prime in the digits of every kernel, and the comb.
 
-Run it in this directory after changing a radix or the comb in ``modexp_kernel.h``::
+Run it in this directory after changing a radix (``modexp_kernel.h``) or the comb
+(``modexp_tables.h``)::
 
     python make_tables.py > modexp_tables.c
 """
@@ -104,7 +105,7 @@ def comb() -> str:
 
 def main() -> None:
     print("/* Written by make_tables.py: RFC 3526's 2048-bit prime, and powers of 2 modulo it. */")
-    print('\n#include "modexp_kernel.h"\n')
+    print('\n#include "modexp_tables.h"\n')
     print(array("uint64_t group14_p[GROUP14_WORDS]", words(P)))
     print("#ifdef __SIZEOF_INT128__\n" + columns(*WIDE))
     print("#else\n" + columns(*NARROW))

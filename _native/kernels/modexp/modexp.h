@@ -12,8 +12,8 @@
 
 #include <stdint.h>
 
-#define GROUP14_BYTES 256
-#define GROUP14_SECRET_BYTES 32
+#include "group14.h"
+#include "kernels/kernel.h"
 
 /* y = 2^(2^258 + x) mod p. */
 void group14_power_of_generator(const uint8_t x[GROUP14_SECRET_BYTES], uint8_t y[GROUP14_BYTES]);
@@ -21,5 +21,8 @@ void group14_power_of_generator(const uint8_t x[GROUP14_SECRET_BYTES], uint8_t y
 /* y = base^(2^258 + x) mod p, for any base < p. */
 void group14_power(const uint8_t base[GROUP14_BYTES],
     const uint8_t x[GROUP14_SECRET_BYTES], uint8_t y[GROUP14_BYTES]);
+
+/* Its kernels, for the registry. */
+extern const struct primitive modexp_primitive;
 
 #endif

@@ -14,6 +14,7 @@
  */
 
 #include "modexp_kernel.h"
+#include "modexp_tables.h"
 
 #define COLUMN_INLINE static inline __attribute__((always_inline))
 
@@ -125,11 +126,5 @@ columns_square(limb *restrict r, const limb *a, limb *restrict twice)
 	}
 	r[COLUMNS - 1] = (limb)sum;
 }
-
-/* The parts of these kernels that are not worth compiling twice; in modexp_portable.c. */
-void columns_unpack(struct element *r, const uint64_t word[GROUP14_WORDS]);
-void columns_pack(uint64_t word[GROUP14_WORDS + 1], const struct element *a);
-void columns_pick(uint64_t *r, const uint64_t *table, size_t words, size_t count,
-    uint64_t index);
 
 #endif

@@ -8,6 +8,7 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/target.h"
 #include "modexp_kernel.h"
+#include "modexp_tables.h"
 
 #ifdef CPU_X86_64
 #include <immintrin.h>

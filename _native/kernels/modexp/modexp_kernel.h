@@ -2,8 +2,7 @@
 #define MODEXP_KERNEL_H
 
 /*
- * What the parts of group-14 exponentiation share among themselves; everyone
- * else uses modexp.h.
+ * What a kernel of group-14 exponentiation provides, and the kernels that there are.
  *
  * A kernel is an arithmetic: multiplication and squaring modulo p in Montgomery's
  * form ("Modular multiplication without trial division", 1985), where a number a
@@ -23,7 +22,6 @@
 #include <stdint.h>
 
 #include "kernels/kernel.h"
-#include "modexp.h"
 
 #define GROUP14_WORDS 32		/* 2048 bits in 64-bit words, least significant first */
 #define ELEMENT_WORDS 40
@@ -79,14 +77,6 @@ extern const struct modexp_kernel modexp_ifma;
 extern const struct modexp_kernel modexp_mulx;
 extern const struct modexp_kernel modexp_portable;
 
-/* modexp.h's functions, and y = a^2 * b mod p for a, b < p, by a given kernel. */
-void power_of_generator_by(const struct modexp_kernel *k,
-    const uint8_t x[GROUP14_SECRET_BYTES], uint8_t y[GROUP14_BYTES]);
-void power_by(const struct modexp_kernel *k, const uint8_t base[GROUP14_BYTES],
-    const uint8_t x[GROUP14_SECRET_BYTES], uint8_t y[GROUP14_BYTES]);
-void product_by(const struct modexp_kernel *k, const uint8_t a[GROUP14_BYTES],
-    const uint8_t b[GROUP14_BYTES], uint8_t y[GROUP14_BYTES]);
-
 /* Digit i of a number, of at most 64 bits: it begins at bit `bits` * i. */
 static inline uint64_t
 extract_digit(const uint64_t word[GROUP14_WORDS], size_t bits, size_t i)
@@ -110,27 +100,5 @@ insert_digit(uint64_t word[GROUP14_WORDS + 1], size_t bits, size_t i, uint64_t d
 	if (shift + bits > 64 && at < GROUP14_WORDS)
 		word[at + 1] |= digit >> (64 - shift);
 }
-
-/*
- * The tables of modexp_tables.c, which make_tables.py writes.
- *
- * The comb (Lim and Lee, "More flexible exponentiation with precomputation", 1994) takes
- * an exponent of 260 bits as 5 rows of 4 * 13 columns.  Table j has the powers of 2 for
- * column 13 * j: entry d is the product of 2^(2^(52 * i + 13 * j)) over the bits i of d.
- */
-#define COMB_ROWS 5
-#define COMB_TABLES 4
-#define COMB_STEPS 13
-#define COMB_ENTRIES (1 << COMB_ROWS)
-
-extern const uint64_t group14_comb[COMB_TABLES][COMB_ENTRIES][GROUP14_WORDS];
-extern const uint64_t group14_p[GROUP14_WORDS];
-
-/* p + 1 in the digits of the kernels. */
-extern const limb group14_columns[COLUMNS];
-extern const uint64_t group14_digits52[ELEMENT_WORDS];
-
-extern const struct modexp_constants group14_constants_columns;
-extern const struct modexp_constants group14_constants_52;
 
 #endif

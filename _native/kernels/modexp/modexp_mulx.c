@@ -5,7 +5,9 @@
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/target.h"
+#include "modexp_digits.h"
 #include "modexp_kernel.h"
+#include "modexp_tables.h"
 
 /* Squarings are most of an exponentiation, and the loops a tenth of a squaring.  (Clang runs
  * out of registers over that much straight-line code.) */

@@ -4,14 +4,16 @@
  * The exponent e = 2^258 + x is public in its length and in its top digit.  For an
  * arbitrary base it is taken in windows of 4 bits, each costing four squarings and one
  * multiplication by an entry of a table of 16 powers; for the base 2 a comb (see
- * modexp_kernel.h) costs 12 squarings and 51 multiplications in all.  Either way the
+ * modexp_tables.h) costs 12 squarings and 51 multiplications in all.  Either way the
  * sequence of operations is fixed, and tables are read as a whole.
  */
+#include "modexp_power.h"
 
 #include <string.h>
 
 #include "bytes.h"
 #include "modexp_kernel.h"
+#include "modexp_tables.h"
 #include "secret/wipe.h"
 
 #define WINDOW_BITS 4

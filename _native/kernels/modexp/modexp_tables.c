@@ -1,6 +1,6 @@
 /* Written by make_tables.py: RFC 3526's 2048-bit prime, and powers of 2 modulo it. */
 
-#include "modexp_kernel.h"
+#include "modexp_tables.h"
 
 const uint64_t group14_p[GROUP14_WORDS] = {
 	0xffffffffffffffff, 0x15728e5a8aacaa68, 0x15d2261898fa0510, 0x3995497cea956ae5,

@@ -9,9 +9,8 @@
 #include <stdint.h>
 
 #include "bytes.h"
-
-#define SHA256_BYTES 32
-#define SHA256_BLOCK 64
+#include "kernels/kernel.h"
+#include "sha256_constants.h"
 
 /* digest = SHA-256(data). */
 void sha256(const uint8_t *data, size_t length, uint8_t digest[SHA256_BYTES]);
@@ -19,9 +18,6 @@ void sha256(const uint8_t *data, size_t length, uint8_t digest[SHA256_BYTES]);
 /* A number of messages that every kernel takes without a remainder: batches are best cut into
  * groups of this size. */
 #define SHA256_GROUP 48
-
-/* The initial chaining value H(0) (FIPS 180-4, 5.3.3). */
-extern const uint32_t sha256_initial[8];
 
 /*
  * Feed `blocks` blocks of 64 bytes to each of `count` independent chaining values:
@@ -47,6 +43,9 @@ sha256_pad(uint8_t *final, size_t tail, uint64_t length)
 	final[tail] = 0x80;
 	store_be64(final + sha256_final_size(tail) - 8, length * 8);
 }
+
+/* Its kernels, for the registry. */
+extern const struct primitive sha256_primitive;
 
 /* digest = the chaining value, in the order in which it is published. */
 static inline void

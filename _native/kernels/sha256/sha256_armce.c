@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/target.h"
+#include "sha256_constants.h"
 #include "sha256_kernel.h"
 
 #ifdef TARGET_ARMCE

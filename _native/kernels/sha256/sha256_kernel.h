@@ -2,14 +2,13 @@
 #define SHA256_KERNEL_H
 
 /*
- * What the SHA-256 kernels share among themselves; everyone else uses sha256.h.
+ * What a kernel of SHA-256 provides, for sha256.c, and the kernels that there are.
  */
 
 #include <stddef.h>
 #include <stdint.h>
 
 #include "kernels/kernel.h"
-#include "sha256.h"
 
 struct sha256_kernel {
 	struct kernel kernel;
@@ -36,8 +35,5 @@ extern const struct sha256_kernel sha256_avx512_x16;
 extern const struct sha256_kernel sha256_avx2_x8;
 extern const struct sha256_kernel sha256_armce;
 extern const struct sha256_kernel sha256_portable;
-
-/* The round constants K (FIPS 180-4, 4.2.2), aligned for every vector length. */
-extern _Alignas(64) const uint32_t sha256_k[64];
 
 #endif

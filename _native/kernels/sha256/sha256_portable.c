@@ -4,6 +4,7 @@
  */
 
 #include "bytes.h"
+#include "sha256_constants.h"
 #include "sha256_kernel.h"
 
 #define WORD_TARGET

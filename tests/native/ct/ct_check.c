@@ -23,8 +23,8 @@
 
 #include <valgrind/memcheck.h>
 
-#include "kernels/kernel.h"
 #include "kernels/modexp/modexp.h"
+#include "kernels/registry.h"
 #include "kernels/sha256/sha256.h"
 #include "protocol/hmac_sha256.h"
 #include "protocol/packet.h"
@@ -179,7 +179,7 @@ check_packets(void)
 	return ok;
 }
 
-/* What is checked of each primitive; in the order of kernel.h. */
+/* What is checked of each primitive; in the order of registry.h. */
 static int (*const checks[][2])(void) = {
 	{ check_hash, check_packets },
 	{ check_packets, NULL },

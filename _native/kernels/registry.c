@@ -1,7 +1,15 @@
+/*
+ * All primitives and their kernels by number: the table of tables.
+ */
+#include "registry.h"
+
 #include <assert.h>
 #include <stddef.h>
 
+#include "aes256ctr/aes256ctr.h"
 #include "kernel.h"
+#include "modexp/modexp.h"
+#include "sha256/sha256.h"
 
 static const struct primitive *const primitives[] = {
 	&sha256_primitive,

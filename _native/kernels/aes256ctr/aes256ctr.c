@@ -1,9 +1,11 @@
 /*
- * The choice of an AES-256-CTR kernel, and what is the same for all of them: the bytes at the end
- * of each stream that do not fill a kernel's lanes.
+ * AES-256-CTR by the selected kernel: the choice, and what is the same for all of them, the bytes at
+ * the end of each stream that do not fill a kernel's lanes.
  */
+#include "aes256ctr.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "aes256ctr_kernel.h"
 #include "secret/wipe.h"

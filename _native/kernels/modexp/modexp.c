@@ -1,10 +1,12 @@
 /*
- * The choice of the kernel of group-14 exponentiation.
+ * Group-14 exponentiation by the selected kernel: the choice, and its self-test.
  */
+#include "modexp.h"
 
 #include <string.h>
 
 #include "modexp_kernel.h"
+#include "modexp_power.h"
 
 /* The preferred one first. */
 static const struct modexp_kernel *const kernels[] = {
@@ -30,7 +32,7 @@ group14_power(const uint8_t base[GROUP14_BYTES], const uint8_t x[GROUP14_SECRET_
 	power_by(kernels[selected], base, x, y);
 }
 
-/* The primitive, for kernel.c. */
+/* The primitive, for the registry. */
 
 static const struct kernel *
 kernel(size_t i)
