@@ -19,7 +19,10 @@ HEADERS = [
     "protocol/handshake.h",
     "protocol/hmac_sha256.h",
     "protocol/packet.h",
-    "sandbox/sandbox.h",
+    "sandbox/filter.h",
+    "sandbox/landlock.h",
+    "sandbox/needs.h",
+    "sandbox/privileges.h",
     "secret/secret.h",
     "secret/secret_memory.h",
 ]
