@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "connection.h"
+#include "protocol/handshake.h"
 #include "secret/secret_memory.h"
 #include "secret/wipe.h"
 

@@ -29,7 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "protocol/handshake.h"
+#include "protocol/role.h"
 
 /* Why a connection has ended. */
 enum plane_cause {

@@ -1,11 +1,12 @@
 /*
  * The handshake.  In the order of its steps; sources: DESIGN.md, "Protocol".
  */
+#include "handshake.h"
+
 #include <assert.h>
 #include <string.h>
 
 #include "bytes.h"
-#include "handshake.h"
 #include "hmac_sha256.h"
 #include "secret/secret.h"
 #include "secret/wipe.h"

@@ -16,11 +16,10 @@
 
 #include "hmac_sha256.h"
 #include "kernels/modexp/modexp.h"
+#include "role.h"
 
 #define NONCE_BYTES 32
 #define HELLO_BYTES (GROUP14_BYTES + HMAC_SHA256_BYTES)	/* y || h */
-
-enum role { ROLE_C, ROLE_S };
 
 enum step {
 	STEP_NONCE,			/* receive the peer's nonce */

@@ -10,11 +10,11 @@
  * before the next one begins: wide enough for every kernel's lanes, small
  * enough to stay on the stack.
  */
+#include "hmac_sha256.h"
 
 #include <string.h>
 
 #include "bytes.h"
-#include "hmac_sha256.h"
 #include "kernels/sha256/sha256.h"
 #include "secret/wipe.h"
 

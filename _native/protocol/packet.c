@@ -5,12 +5,12 @@
  * packets still in a near cache: so a batch goes through both in groups, of the size that the hash
  * likes best.  Data is touched by the cipher and by the hash once each, and nowhere else.
  */
+#include "packet.h"
 
 #include <string.h>
 
 #include "bytes.h"
 #include "kernels/sha256/sha256.h"
-#include "packet.h"
 #include "secret/secret.h"
 #include "secret/wipe.h"
 

@@ -1,3 +1,8 @@
+/*
+ * Secrets: by the operating system's generator, without a branch, and out of others' sight.
+ */
+#include "secret.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
@@ -8,8 +13,6 @@
 #if defined(__APPLE__) || defined(__FreeBSD__)
 #include <sys/random.h>
 #endif
-
-#include "secret.h"
 
 int
 random_fill(uint8_t *buffer, size_t length)

@@ -1,7 +1,10 @@
 /*
- * A slab is a few pages, cut into slots of one size.  Slabs with a free slot are
- * in a list of that size; all slabs are in one list, for what is done to all.
+ * Memory for secrets, in slabs: a slab is a few pages, cut into slots of one size.
+ * Slabs with a free slot are in a list of that size; all slabs are in one list, for
+ * what is done to all.
  */
+#include "secret_memory.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdint.h>
@@ -12,7 +15,6 @@
 #include <unistd.h>
 #endif
 
-#include "secret_memory.h"
 #include "wipe.h"
 
 /* Under AddressSanitizer: nothing but what has been allocated may be touched. */
