@@ -1,16 +1,22 @@
 /*
- * Accepting: who may come, and when not.
+ * Accepting: one connection at a time, and when not.
  */
 #define _GNU_SOURCE			/* accept4 */
-#include "connection.h"
+#include "accept.h"
 
 #ifdef __linux__
 
 #include <errno.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "admission.h"
+#include "clock.h"
+#include "counters.h"
+#include "lifecycle.h"
+#include "state.h"
+#include "timers.h"
 
 #define PAUSE_MS 100			/* when the system has run out of something */
 #define SHARE_PAUSE_MS 2		/* that others have to take what is beyond our share */
@@ -20,7 +26,7 @@
 
 /* Watch a descriptor that others watch as well: of all that do, one is woken. */
 static int
-watch_with_others(struct plane *plane, int fd, uint64_t tag)
+watch_with_others(struct plane *plane, int fd, enum event_tag tag)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLEXCLUSIVE, .data.u64 = tag };
 
@@ -40,8 +46,8 @@ watch(struct plane *plane)
 	const struct plane_service *service = &plane->accepting.service;
 	int error = watch_with_others(plane, service->listener, TAG_LISTENER);
 
-	if (error == 0 && service->nudge >= 0)
-		error = watch_with_others(plane, service->nudge, TAG_NUDGE);
+	if (error == 0 && service->wake >= 0)
+		error = watch_with_others(plane, service->wake, TAG_WAKE);
 	if (error != 0)
 		unwatch(plane, service->listener);
 	return error;
@@ -58,118 +64,48 @@ static void
 pause_accepting(struct plane *plane, uint64_t ms)
 {
 	static const uint64_t one = 1;
-	int nudge = plane->accepting.service.nudge;
+	int wake = plane->accepting.service.wake;
 
 	unwatch(plane, plane->accepting.service.listener);
-	unwatch(plane, nudge);
-	timer_set(&plane->timers, &plane->accepting.pause, due_in(ms));
-	if (nudge >= 0 && write(nudge, &one, sizeof(one)) < 0)
+	unwatch(plane, wake);
+	timer_set(&plane->timers, &plane->accepting.pause, clock_after(clock_now_ms(), ms));
+	if (wake >= 0 && write(wake, &one, sizeof(one)) < 0)
 		return;			/* it is as full as can be: they are as good as woken */
 }
 
-void
-accept_pause(struct plane *plane, int error)
+/* The system refuses: pause, and have the caller told. */
+static void
+pause_for_trouble(struct plane *plane, int error)
 {
 	if (plane->accepting.service.listener < 0 || is_paused(plane))
 		return;
-	plane->accepting.wanted |= PLANE_CANNOT_ACCEPT;
+	plane->accepting.has_trouble = 1;
 	plane->accepting.error = error;
 	pause_accepting(plane, PAUSE_MS);
 }
 
-/* Who may come. */
-
-/* The sum over all planes. */
-static uint64_t
-total(const struct plane_service *service, enum plane_counter counter)
+void
+accept_on_shortage(struct plane *plane)
 {
-	uint64_t sum = 0;
-
-	for (size_t slot = 0; slot < service->slots; slot++)
-		sum += __atomic_load_n(&service->counters[slot * service->stride + counter],
-		    __ATOMIC_SEQ_CST);
-	return sum;
+	pause_for_trouble(plane, plane->shortage);
+	plane->shortage = 0;
 }
 
-/* We have a quarter more connections than the planes have on average, and one. */
+/* Is there a wake-up?  Whoever asks has to look who is there, and nobody else need to. */
 static int
-has_too_many(const struct plane *plane)
+take_wake(const struct plane *plane)
 {
-	const struct plane_service *service = &plane->accepting.service;
-	uint64_t ours = plane->counters[PLANE_ACTIVE];
-
-	return service->workers > 1 && ours > 1 &&
-	    (ours - 1) * service->workers * 4 > total(service, PLANE_ACTIVE) * 5;
-}
-
-/* Leave who has come to the others. */
-static void
-leave_to_others(struct plane *plane)
-{
-	pause_accepting(plane, SHARE_PAUSE_MS);
-	plane->accepting.leftover = 1;
-}
-
-/* Is there a nudge?  Whoever asks has to look who is there, and nobody else need to. */
-static int
-take_nudge(const struct plane *plane)
-{
-	int nudge = plane->accepting.service.nudge;
+	int wake = plane->accepting.service.wake;
 	uint64_t count;
 
-	return nudge >= 0 && read(nudge, &count, sizeof(count)) == sizeof(count);
+	return wake >= 0 && read(wake, &count, sizeof(count)) == sizeof(count);
 }
 
 void
-accept_nudged(struct plane *plane)
+accept_woken(struct plane *plane)
 {
-	if (take_nudge(plane))
+	if (take_wake(plane))
 		plane->accepting.acceptable = 1;	/* else another one was faster */
-}
-
-/*
- * Do two addresses count as one source?  Of IPv6, a network of 64 bits is what one
- * subscriber has.  A UNIX socket is no source.
- */
-static int
-is_same_source(const struct connection *a, const struct connection *b)
-{
-	const struct sockaddr_in *a4 = (const struct sockaddr_in *)(const void *)&a->peer;
-	const struct sockaddr_in *b4 = (const struct sockaddr_in *)(const void *)&b->peer;
-	const struct in6_addr *a6 = &a->peer.sin6_addr, *b6 = &b->peer.sin6_addr;
-	int prefix = IN6_IS_ADDR_V4MAPPED(a6) || IN6_IS_ADDR_V4MAPPED(b6) ? 16 : 8;
-
-	if (a->peer.sin6_family != b->peer.sin6_family)
-		return 0;
-	if (a->peer.sin6_family == AF_INET)
-		return a4->sin_addr.s_addr == b4->sin_addr.s_addr;
-	return a->peer.sin6_family == AF_INET6 && memcmp(a6, b6, (size_t)prefix) == 0;
-}
-
-static uint64_t
-strangers_like(const struct plane *plane, const struct connection *connection)
-{
-	uint64_t count = 0;
-
-	for (struct link *l = plane->strangers.next; l != &plane->strangers; l = l->next)
-		count += (uint64_t)is_same_source(connection, stranger_of(l));
-	return count;
-}
-
-/*
- * A stranger has been accepted: are there too many of them now?  The oldest makes room,
- * being the least likely to have the key; but not for more from one address than may be.
- */
-static void
-accept_stranger(struct plane *plane, struct connection *connection)
-{
-	const struct plane_service *service = &plane->accepting.service;
-
-	if (service->strangers_per_source != 0 &&
-	    strangers_like(plane, connection) > service->strangers_per_source)
-		connection_fail(plane, connection, PLANE_TOO_MANY, 0);
-	else if (service->strangers != 0 && total(service, PLANE_STRANGERS) > service->strangers)
-		connection_fail(plane, stranger_of(plane->strangers.next), PLANE_SHED, 0);
 }
 
 /* Accepting. */
@@ -187,34 +123,46 @@ is_of_the_connection(int error)
 	return 0;
 }
 
+/* Begin a connection from an accepted socket.  Returns 0 if the system refuses. */
+static int
+begin(struct plane *plane, const struct arrival *arrival)
+{
+	struct connection *connection, *excess;
+	enum plane_cause cause;
+	int error = lifecycle_begin(plane, plane->accepting.service.pipe, arrival, &connection);
+
+	if (error != 0) {
+		close(arrival->fd);	/* which resets it */
+		pause_for_trouble(plane, error);
+		return 0;
+	}
+	if (plane->shortage != 0)
+		accept_on_shortage(plane);
+	if (connection->unauthenticated.next != NULL &&
+	    (excess = admission_excess(plane, connection, &cause)) != NULL)
+		lifecycle_refuse(plane, excess, cause);
+	return 1;
+}
+
 /* Take a connection from the listening socket.  Returns 0 if it came to nothing. */
 static int
 take(struct plane *plane)
 {
-	const struct plane_service *service = &plane->accepting.service;
 	struct sockaddr_storage peer;
 	socklen_t length = sizeof(peer);
-	struct connection *connection;
-	int fd = accept4(service->listener, (struct sockaddr *)&peer, &length,
+	int fd = accept4(plane->accepting.service.listener, (struct sockaddr *)&peer, &length,
 	    SOCK_NONBLOCK | SOCK_CLOEXEC);
-	int error;
 
 	if (fd < 0) {
 		/* EAGAIN: another one was faster */
 		if (errno != EAGAIN && errno != EWOULDBLOCK && !is_of_the_connection(errno))
-			accept_pause(plane, errno);
+			pause_for_trouble(plane, errno);
 		return 0;
 	}
-	plane_count(plane, PLANE_ACCEPTED, 1);
-	error = connection_begin(plane, 0, fd, service->pipe, &peer, length, &connection);
-	if (error != 0) {
-		close(fd);		/* which resets it */
-		accept_pause(plane, error);
-		return 0;
-	}
-	if (connection->stranger.next != NULL)
-		accept_stranger(plane, connection);
-	return 1;
+	counter_add(plane->counters, PLANE_ACCEPTED, 1);
+	return begin(plane, &(struct arrival){
+		.fd = fd, .number = ++plane->accepted, .peer = &peer, .peer_length = length,
+	});
 }
 
 /* Accept one connection, if there is room for it.  Returns 0 if that came to nothing. */
@@ -226,29 +174,31 @@ accept_one(struct plane *plane)
 
 	/* Whoever counts itself before it looks at the others needs no lock: two at once may
 	 * both find that there is no room, but never both find the last place. */
-	plane_count(plane, PLANE_ACTIVE, 1);
-	active = limit != 0 ? total(&plane->accepting.service, PLANE_ACTIVE) : 0;
+	counter_add(plane->counters, PLANE_ACTIVE, 1);
+	active = limit != 0 ? admission_total(plane, PLANE_ACTIVE) : 0;
 	if (active > limit) {
 		pause_accepting(plane, LIMIT_RECHECK_MS);
 		plane->accepting.at_limit = 1;
 	} else if (take(plane)) {
 		if (active == limit && limit != 0)
-			plane->accepting.wanted |= PLANE_LIMIT_REACHED;
+			plane->accepting.limit_reached = 1;
 		return 1;
 	}
-	plane_count(plane, PLANE_ACTIVE, (uint64_t)-1);
+	counter_decrement(plane->counters, PLANE_ACTIVE);
 	return 0;
 }
 
 void
 accept_some(struct plane *plane)
 {
-	int listener = plane->accepting.service.listener;
+	struct accepting *accepting = &plane->accepting;
+	int listener = accepting->service.listener;
 
-	plane->accepting.acceptable = 0;
-	if (has_too_many(plane)) {
-		leave_to_others(plane);
-	} else if (accept_one(plane) && plane->accepting.service.workers > 1 && !is_paused(plane)) {
+	accepting->acceptable = 0;
+	if (admission_share_is_exceeded(plane)) {
+		pause_accepting(plane, SHARE_PAUSE_MS);	/* leave who has come to the others */
+		accepting->leftover = 1;
+	} else if (accept_one(plane) && accepting->service.workers > 1 && !is_paused(plane)) {
 		/* Go to the end of the queue of those that wait: the system would else wake
 		 * the same process for every connection for as long as it is idle. */
 		unwatch(plane, listener);
@@ -258,13 +208,13 @@ accept_some(struct plane *plane)
 }
 
 void
-accept_again(struct plane *plane)
+accept_resume(struct plane *plane)
 {
 	int leftover = plane->accepting.leftover;
 
 	timer_clear(&plane->timers, &plane->accepting.pause);
 	plane->accepting.at_limit = plane->accepting.leftover = 0;
-	take_nudge(plane);		/* ours, if nobody has: the listening socket tells us the rest */
+	take_wake(plane);		/* ours, if nobody has: the listening socket tells us the rest */
 	if (watch(plane) != 0)		/* the system has run out of memory */
 		pause_accepting(plane, PAUSE_MS);
 	else if (leftover)		/* the others may be busy, or stopped */
@@ -272,16 +222,20 @@ accept_again(struct plane *plane)
 }
 
 void
-accept_made_room(struct plane *plane)
+accept_on_room(struct plane *plane)
 {
 	const struct accepting *accepting = &plane->accepting;
 
-	if (is_paused(plane) && (accepting->at_limit || (accepting->leftover && !has_too_many(plane))))
-		accept_again(plane);
+	plane->room_made = 0;
+	if (is_paused(plane) && (accepting->at_limit ||
+	    (accepting->leftover && !admission_share_is_exceeded(plane))))
+		accept_resume(plane);
 }
 
+/* Beginning and end. */
+
 int
-plane_serve(struct plane *plane, const struct plane_service *service)
+accept_begin(struct plane *plane, const struct plane_service *service)
 {
 	int error = timers_reserve(&plane->timers, 1);
 
@@ -295,7 +249,7 @@ plane_serve(struct plane *plane, const struct plane_service *service)
 }
 
 void
-plane_stop_serving(struct plane *plane)
+accept_end(struct plane *plane)
 {
 	struct accepting *accepting = &plane->accepting;
 
@@ -303,18 +257,11 @@ plane_stop_serving(struct plane *plane)
 		return;
 	if (!is_paused(plane)) {
 		unwatch(plane, accepting->service.listener);
-		unwatch(plane, accepting->service.nudge);
+		unwatch(plane, accepting->service.wake);
 	}
 	timer_clear(&plane->timers, &accepting->pause);
 	accepting->service.listener = -1;
 	accepting->acceptable = 0;
-	accepting->service.tell_clean = 1;	/* who waits for the last one to end wants to know */
-}
-
-int
-plane_accept_error(const struct plane *plane)
-{
-	return plane->accepting.error;
 }
 
 #endif

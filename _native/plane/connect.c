@@ -1,70 +1,21 @@
 /*
- * Connecting to the target: its addresses in turn, within one time limit, of which
- * every address gets an equal share of what is left, so that a dead one cannot hide
- * the next.
+ * Connecting to the target, one attempt after the other.
  */
-#include "connection.h"
+#include "connect.h"
 
 #ifdef __linux__
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "address.h"
+#include "clock.h"
+
 /* Until we try again what the system cannot do at present. */
 #define RETRY_MS 20
-
-static const struct sockaddr *
-sockaddr_of(const struct plane_address *address)
-{
-	return (const struct sockaddr *)(const void *)address->bytes;
-}
-
-static int
-family_of(const struct plane_address *address)
-{
-	sa_family_t family;
-
-	memcpy(&family, address->bytes, sizeof(family));
-	return family;
-}
-
-void
-targets_release(struct targets *targets)
-{
-	if (targets != NULL && --targets->users == 0)
-		free(targets);
-}
-
-static int
-target_side(const struct connection *connection)
-{
-	return !accepted_side(connection);
-}
-
-/* The target is reached, or will not be any more. */
-static void
-stop_trying(struct plane *plane, struct connection *connection)
-{
-	timer_clear(&plane->timers, &connection->attempt_timer);
-	targets_release(connection->targets);
-	connection->targets = NULL;
-}
-
-static void
-reached(struct plane *plane, struct connection *connection)
-{
-	connection->endpoint[target_side(connection)].connecting = 0;
-	connection->cause = connection->error = 0;	/* of those that were tried before */
-	stop_trying(plane, connection);
-	if (target_side(connection) == CRYPT)
-		negotiate_begin(plane, connection);
-	else
-		connection_establish(plane, connection);
-}
 
 static void
 set_option(int fd, int level, int name, int value)
@@ -87,44 +38,55 @@ tune(int fd, int domain, int keepalive)
 }
 
 /*
- * Begin to connect to one address.  Returns 0 if that goes on or has succeeded, and
- * says which in *connected; else an errno value.
+ * Make a socket for the target, bound as the pipe wants it, and have the endpoint take it over.
+ * Returns 0 or an errno value.
  */
 static int
-start(struct plane *plane, struct connection *connection, const struct plane_address *target,
-    int *connected)
+open_socket(struct endpoint *endpoint, const struct plane_pipe_settings *settings, int epoll,
+    int domain)
 {
-	const struct plane_pipe *pipe = connection->pipe;
-	const struct plane_address *bound = &pipe->bind;
-	int domain = family_of(target);
+	const struct plane_address *bound = &settings->bind;
 	int error = 0;
 	int fd;
 
-	*connected = 0;
-	if (bound->length > 0 && family_of(bound) != domain)
+	if (bound->length > 0 && address_family(bound) != domain)
 		return EAFNOSUPPORT;
 	fd = socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return errno;
-	tune(fd, domain, pipe->keepalive);
+	tune(fd, domain, settings->keepalive);
 	if (bound->length > 0) {
 		if (domain != AF_UNIX)
 			set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-		if (bind(fd, sockaddr_of(bound), bound->length) != 0)
+		if (bind(fd, address_sockaddr(bound), bound->length) != 0)
 			error = errno;
 	}
 	if (error == 0)			/* first, so that nobody is reached who then cannot be served */
-		error = endpoint_open(plane, connection, target_side(connection), fd, domain);
-	if (error != 0) {
+		error = endpoint_open(endpoint, epoll, fd, domain);
+	if (error != 0)
 		close(fd);
+	return error;
+}
+
+/*
+ * Begin to connect to one address.  Returns 0 if that goes on or has succeeded, and
+ * says which in *connected; else an errno value.
+ */
+static int
+open_connection(struct endpoint *endpoint, const struct plane_pipe_settings *settings, int epoll,
+    const struct plane_address *target, int *connected)
+{
+	int error = open_socket(endpoint, settings, epoll, address_family(target));
+
+	*connected = 0;
+	if (error != 0)
 		return error;
-	}
-	if (connect(fd, sockaddr_of(target), target->length) == 0)
+	if (connect(endpoint->fd, address_sockaddr(target), target->length) == 0)
 		*connected = 1;
 	else if (errno != EINPROGRESS)
 		error = errno;
 	if (error != 0)
-		endpoint_close(&connection->endpoint[target_side(connection)]);
+		endpoint_close(endpoint);
 	return error;
 }
 
@@ -135,95 +97,119 @@ is_shortage(int error)
 	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-/* Try the targets from the present one on, until there is something to wait for. */
 static void
-try(struct plane *plane, struct connection *connection)
+set_failure(struct connector *connector, enum plane_cause cause, int error)
 {
-	struct targets *targets = connection->targets;
+	connector->failure.cause = cause;
+	connector->failure.error = error;
+	connector->failure.side = side_of(connector->endpoint->side);
+}
 
-	for (; connection->attempt < targets->count; connection->attempt++) {
-		const struct plane_address *target = &targets->address[connection->attempt];
-		uint64_t now = now_ms();
-		uint64_t left = connection->reach_by_ms - now;
+/* Try the targets from the current one on, until there is something to wait for. */
+static enum connect_result
+try_targets(struct connector *connector, const struct plane_pipe_settings *settings, int epoll,
+    uint64_t now_ms)
+{
+	const struct targets *targets = connector->targets;
+	uint64_t left = connector->reach_by_ms - now_ms;
+
+	for (; connector->current < targets->count; connector->current++) {
 		int connected, error;
 
-		if (connection->reach_by_ms <= now) {
-			if (is_shortage(connection->error))
-				break;
-			connection_fail(plane, connection, PLANE_UNANSWERED, 0);
-			return;
+		if (connector->reach_by_ms <= now_ms) {
+			if (!is_shortage(connector->failure.error))
+				set_failure(connector, PLANE_UNANSWERED, 0);
+			return CONNECT_FAILED;
 		}
-		error = start(plane, connection, target, &connected);
-		connection->cause = PLANE_UNREACHED;
-		connection->error = error;
-		if (is_shortage(error))	/* others end, and leave us what they had */
-			accept_pause(plane, error);
+		error = open_connection(connector->endpoint, settings, epoll,
+		    &targets->address[connector->current], &connected);
+		set_failure(connector, PLANE_UNREACHED, error);
 		if (is_shortage(error) || error == EAGAIN) {	/* a UNIX listener's backlog is full */
-			timer_set(&plane->timers, &connection->attempt_timer,
-			    due_in(left < RETRY_MS ? left : RETRY_MS));
-			return;
+			connector->due_ms = now_ms + (left < RETRY_MS ? left : RETRY_MS);
+			return is_shortage(error) ? CONNECT_SHORTAGE : CONNECT_WAIT;
 		}
-		if (error == 0 && connected) {
-			reached(plane, connection);
-			return;
-		}
+		if (error == 0 && connected)
+			return CONNECT_DONE;
 		if (error == 0) {
-			connection->endpoint[target_side(connection)].connecting = 1;
-			if (connection->reach_by_ms != UINT64_MAX)
-				timer_set(&plane->timers, &connection->attempt_timer,
-				    now + left / (targets->count - connection->attempt));
-			return;
+			connector->due_ms = connector->reach_by_ms == UINT64_MAX ? UINT64_MAX :
+			    now_ms + left / (targets->count - connector->current);
+			return CONNECT_WAIT;
 		}
 	}
-	if (targets->count > 0 && connection->attempt == targets->count)
-		connection->attempt--;	/* the one that the cause is about */
-	connection_fail(plane, connection, connection->cause, connection->error);
+	return CONNECT_FAILED;
 }
 
-/* The present target has failed: on to the next. */
-static void
-try_next(struct plane *plane, struct connection *connection, int cause, int error)
+/* The current target has failed: on to the next. */
+static enum connect_result
+try_next(struct connector *connector, const struct plane_pipe_settings *settings, int epoll,
+    enum plane_cause cause, int error)
 {
-	endpoint_close(&connection->endpoint[target_side(connection)]);
-	timer_clear(&plane->timers, &connection->attempt_timer);
-	connection->cause = cause;
-	connection->error = error;
-	connection->attempt++;
-	try(plane, connection);
+	endpoint_close(connector->endpoint);
+	set_failure(connector, cause, error);
+	connector->current++;
+	return try_targets(connector, settings, epoll, clock_now_ms());
 }
 
 void
-connect_begin(struct plane *plane, struct connection *connection)
+connect_prepare(struct connector *connector, const struct plane_pipe *pipe,
+    struct endpoint *endpoint)
 {
-	connection->attempt = 0;
-	connection->reach_by_ms = due_in(connection->pipe->timeout_ms);
-	connection->cause = PLANE_UNREACHED;
-	try(plane, connection);
+	*connector = (struct connector){
+		.endpoint = endpoint, .targets = targets_hold(pipe), .due_ms = UINT64_MAX,
+	};
 }
 
-void
-connect_go_on(struct plane *plane, struct connection *connection)
+enum connect_result
+connect_begin(struct connector *connector, const struct plane_pipe_settings *settings, int epoll,
+    uint64_t now_ms)
 {
-	struct endpoint *target = &connection->endpoint[target_side(connection)];
-	int error = endpoint_take_error(target);
+	connector->reach_by_ms = clock_after(now_ms, settings->timeout_ms);
+	set_failure(connector, PLANE_UNREACHED, 0);
+	return try_targets(connector, settings, epoll, now_ms);
+}
 
+enum connect_result
+connect_step(struct connector *connector, const struct plane_pipe_settings *settings, int epoll)
+{
+	struct endpoint *endpoint = connector->endpoint;
+	int error;
+
+	if (endpoint->fd < 0)		/* in the pause before an attempt */
+		return CONNECT_WAIT;
+	error = endpoint_take_error(endpoint);
 	if (error != 0)
-		try_next(plane, connection, PLANE_UNREACHED, error);
-	else if (target->writable)
-		reached(plane, connection);
+		return try_next(connector, settings, epoll, PLANE_UNREACHED, error);
+	return endpoint->writable ? CONNECT_DONE : CONNECT_WAIT;
+}
+
+enum connect_result
+connect_time_out(struct connector *connector, const struct plane_pipe_settings *settings, int epoll)
+{
+	const struct endpoint *endpoint = connector->endpoint;
+
+	if (endpoint->fd < 0)
+		return try_targets(connector, settings, epoll, clock_now_ms());
+	if (endpoint->writable || endpoint->failed)	/* it has answered, and we had no time yet */
+		return connect_step(connector, settings, epoll);
+	return try_next(connector, settings, epoll, PLANE_UNANSWERED, 0);
+}
+
+const struct plane_address *
+connect_failed_target(const struct connector *connector)
+{
+	const struct targets *targets = connector->targets;
+
+	if (targets == NULL || targets->count == 0)
+		return NULL;
+	return &targets->address[connector->current < targets->count ? connector->current :
+	    targets->count - 1];
 }
 
 void
-connect_timed_out(struct plane *plane, struct connection *connection)
+connect_release(struct connector *connector)
 {
-	const struct endpoint *target = &connection->endpoint[target_side(connection)];
-
-	if (target->fd >= 0 && (target->writable || target->failed))
-		connect_go_on(plane, connection);	/* it has answered, and we had no time yet */
-	else if (target->fd >= 0)
-		try_next(plane, connection, PLANE_UNANSWERED, 0);
-	else
-		try(plane, connection);
+	targets_release(connector->targets);
+	connector->targets = NULL;
 }
 
 #endif

@@ -1,45 +1,20 @@
 /*
- * Flows: what becomes of a connection after its handshake.  In the order in
- * which data goes: receive -> transform -> deliver -> end of a flow -> end of
- * the connection.
+ * Relaying: both flows, and what is left of them after a failure.
  */
-#include "connection.h"
+#include "relay.h"
 
 #ifdef __linux__
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <linux/sockios.h>
 
-#include "protocol/packet.h"
+#include "clock.h"
 
-/* Failure. */
-
-/* The endpoint `side` has failed: deliver what it gave, and then end. */
-static void
-lose(struct connection *connection, int side, int cause, int error)
+void
+relay_begin(struct relay *relay, uint64_t now_ms)
 {
-	struct flow *delivered = &connection->flow[side];
-	struct flow *abandoned = &connection->flow[!side];
-
-	if (connection->lost == side)
-		return;
-	abandoned->state = FLOW_ENDED;
-	free(abandoned->unsent);
-	abandoned->unsent = NULL;
-	if (connection->lost >= 0)
-		return;			/* the other one had failed before: all is abandoned now */
-	connection->lost = side;
-	connection->cause = cause;
-	connection->error = error;
-	connection->endpoint[side].readable = 1;	/* one more look, at least */
-	if (delivered->state == FLOW_ENDED)
-		delivered->state = FLOW_ENDING;	/* what it gave may still be on its way */
+	relay->flows.active_ms = now_ms;
 }
 
 /*
@@ -47,299 +22,114 @@ lose(struct connection *connection, int side, int cause, int error)
  * that waits for its sink does not ask.
  */
 static void
-check_error(struct connection *connection, int side)
+check_error(struct flows *flows, int side)
 {
-	int error = endpoint_take_error(&connection->endpoint[side]);
+	int error = endpoint_take_error(&flows->endpoint[side]);
 
 	if (error != 0)
-		lose(connection, side, PLANE_SOCKET_ERROR, error);
+		flows_lose(flows, side, PLANE_SOCKET_ERROR, error);
 }
 
-/* Receive. */
-
-/*
- * Receive at most `room` bytes.  Returns their number; 0 if there is nothing now, or
- * nothing any more, in which case the flow has been set to end.
- */
-static size_t
-receive(struct connection *connection, int side, uint8_t *buffer, size_t room)
+/* One endpoint has failed: how long does the rest take? */
+static enum relay_result
+drain(struct relay *relay)
 {
-	struct endpoint *source = &connection->endpoint[side];
-	ssize_t got;
+	struct flows *flows = &relay->flows;
+	int lost = flows_lost(flows);
+	uint64_t now_ms = clock_now_ms();
 
-	do {
-		got = recv(source->fd, buffer, room, 0);
-	} while (got < 0 && errno == EINTR);
-
-	source->bulky = got > LIGHT_BYTES;
-	if (got > 0) {
-		/* A stream socket that gave less than there was room for is empty, and
-		 * will raise an event when it is not: no need to ask it again. */
-		if ((size_t)got < room && !source->closing && !source->ragged &&
-		    connection->lost != side)
-			source->readable = 0;
-		return (size_t)got;
-	}
-	source->readable = 0;
-	if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) && connection->lost != side)
-		return 0;
-	connection->flow[side].state = FLOW_ENDING;
-	if (got < 0)
-		lose(connection, side, PLANE_SOCKET_ERROR, errno);
-	else if (side == CRYPT && connection->partial_length > 0)
-		lose(connection, side, PLANE_TRUNCATED, 0);
-	return 0;
+	if (relay->deadline_ms == 0)
+		relay->deadline_ms = clock_after(now_ms, flows->settings->timeout_ms);
+	if (flows->flow[lost].state == FLOW_ENDING)
+		endpoint_close(&flows->endpoint[lost]);
+	if (now_ms >= relay->deadline_ms)
+		return RELAY_ENDED;
+	return flows_can_receive(flows, lost) ? RELAY_DRAINING_MORE : RELAY_DRAINING;
 }
 
-/* Transform. */
-
-static size_t
-receive_and_seal(struct plane *plane, struct connection *connection)
+/* Move what the flow from endpoint `side` can move, and pass its end on. */
+static inline void
+step(struct flows *flows, int side, struct batch *batch, uint64_t *counters)
 {
-	struct flow *flow = &connection->flow[PLAIN];
-	size_t length = receive(connection, PLAIN, plane->received, BATCH_PLAIN);
-	size_t packets;
+	struct flow *flow = &flows->flow[side];
 
-	if (length == 0)
-		return 0;
-	packets = packet_seal_many(&flow->key, flow->number, plane->received, length, plane->transformed);
-	flow->number += packets;
-	flow->carried += length;
-	plane->counters[PLANE_SEALED] += length;
-	return packets * PACKET_BYTES;
+	if (flow->unsent != NULL && flows->endpoint[!side].writable)
+		flows_send_rest(flows, side);
+	if (flows_can_receive(flows, side))
+		flows_move(flows, side, batch, counters);
+	if (flow->state == FLOW_ENDING && flows_lost(flows) < 0)
+		flows_finish(flows, side);
+	check_error(flows, side);
 }
 
-static size_t
-receive_and_open(struct plane *plane, struct connection *connection)
+/* A UNIX peer that has closed, and whose end has been passed on, wants nothing more. */
+static inline void
+end_if_gone(struct flows *flows, int side)
 {
-	struct flow *flow = &connection->flow[CRYPT];
-	size_t have = connection->partial_length;
-	size_t got, count, length, opened;
-	int status;
-
-	memcpy(plane->received, connection->partial, have);
-	got = receive(connection, CRYPT, plane->received + have, BATCH_CRYPT - have);
-	if (got == 0)
-		return 0;
-	have += got;
-	count = have / PACKET_BYTES;
-	connection->partial_length = (uint32_t)(have % PACKET_BYTES);
-	memcpy(connection->partial, plane->received + count * PACKET_BYTES, connection->partial_length);
-	if (count == 0)
-		return 0;
-	status = packet_open_many(&flow->key, flow->number, plane->received, count,
-	    plane->transformed, &length, &opened);
-	flow->number += opened;
-	flow->carried += length;
-	plane->counters[PLANE_OPENED] += length;
-	if (status != PACKET_OK) {
-		flow->state = FLOW_ENDING;
-		lose(connection, CRYPT,
-		    status == PACKET_BAD_TAG ? PLANE_BAD_TAG : PLANE_BAD_LENGTH, 0);
-	}
-	return length;
+	if (flows->endpoint[side].gone && flows->flow[side].state == FLOW_ENDED &&
+	    flows->flow[!side].unsent == NULL)
+		flows->flow[!side].state = FLOW_ENDED;
 }
 
-/* Deliver. */
-
-/* Send as much as the sink takes.  Returns how much that was; a failed sink takes nothing. */
-static size_t
-deliver(struct connection *connection, int side, const uint8_t *data, size_t length)
+enum relay_result
+relay_step(struct relay *relay, struct batch *batch, uint64_t *counters)
 {
-	struct endpoint *sink = &connection->endpoint[!side];
-	ssize_t sent;
+	struct flows *flows = &relay->flows;
+	const struct flow *flow = flows->flow;
 
-	do {
-		sent = send(sink->fd, data, length, MSG_NOSIGNAL);
-	} while (sent < 0 && errno == EINTR);
-
-	if (sent < 0) {
-		sink->writable = 0;
-		if (errno != EAGAIN && errno != EWOULDBLOCK)
-			lose(connection, !side, PLANE_SOCKET_ERROR, errno);
-		return 0;
-	}
-	sink->writable = (size_t)sent == length;
-	if (connection->pipe->idle_ms != UINT64_MAX)
-		connection->active_ms = now_ms();
-	return (size_t)sent;
+	step(flows, PLAIN, batch, counters);
+	step(flows, CRYPT, batch, counters);
+	end_if_gone(flows, PLAIN);
+	end_if_gone(flows, CRYPT);
+	if (flow[PLAIN].state == FLOW_ENDED && flow[CRYPT].state == FLOW_ENDED)
+		return RELAY_ENDED;
+	if (flows_lost(flows) >= 0)
+		return drain(relay);
+	return flows_can_receive(flows, PLAIN) || flows_can_receive(flows, CRYPT) ? RELAY_MORE :
+	    RELAY_IDLE;
 }
 
-/* Keep what the sink did not take. */
-static void
-keep(struct connection *connection, int side, const uint8_t *data, size_t length)
-{
-	struct flow *flow = &connection->flow[side];
-
-	flow->unsent = malloc(length);
-	if (flow->unsent == NULL) {
-		lose(connection, !side, PLANE_SOCKET_ERROR, ENOMEM);
-		return;
-	}
-	memcpy(flow->unsent, data, length);
-	flow->unsent_start = 0;
-	flow->unsent_end = (uint32_t)length;
-}
-
-static void
-deliver_unsent(struct connection *connection, int side)
-{
-	struct flow *flow = &connection->flow[side];
-
-	flow->unsent_start += (uint32_t)deliver(connection, side, flow->unsent + flow->unsent_start,
-	    flow->unsent_end - flow->unsent_start);
-	/* a sink that fails takes the buffer with it */
-	if (flow->unsent != NULL && flow->unsent_start == flow->unsent_end) {
-		free(flow->unsent);
-		flow->unsent = NULL;
-	}
-}
-
-/* Flows. */
-
-/* There may be something that this flow can move now. */
+/* What the system has still to deliver, or 0 if nobody can tell. */
 static int
-can_receive(const struct connection *connection, int side)
+queued(const struct endpoint *endpoint)
 {
-	const struct flow *flow = &connection->flow[side];
+	int bytes;
 
-	return flow->state == FLOW_OPEN && flow->unsent == NULL && connection->endpoint[side].readable;
+	return ioctl(endpoint->fd, SIOCOUTQ, &bytes) == 0 ? bytes : 0;
 }
 
-/* Move one batch from endpoint `side` to the other. */
-static void
-pump(struct plane *plane, struct connection *connection, int side)
+enum relay_result
+relay_poll(struct relay *relay)
 {
-	struct flow *flow = &connection->flow[side];
-	size_t length, sent;
+	struct flows *flows = &relay->flows;
+	int lost = flows_lost(flows);
+	struct flow *flow = &flows->flow[lost];
+	const struct endpoint *sink = &flows->endpoint[!lost];
 
-	if (flow->unsent != NULL && connection->endpoint[!side].writable)
-		deliver_unsent(connection, side);
-	if (!can_receive(connection, side))
-		return;
-
-	length = side == PLAIN ? receive_and_seal(plane, connection) : receive_and_open(plane, connection);
-	if (length > 0) {
-		sent = deliver(connection, side, plane->transformed, length);
-		if (sent < length && flow->state != FLOW_ENDED)
-			keep(connection, side, plane->transformed + sent, length - sent);
-	}
+	if (flow->unsent != NULL)
+		flows_send_rest(flows, lost);
+	check_error(flows, !lost);
+	/* To a UNIX socket, everything that was sent has been delivered. */
+	if (flow->state == FLOW_ENDED || (flow->state == FLOW_ENDING && flow->unsent == NULL &&
+	    (sink->local || queued(sink) == 0)))
+		return RELAY_ENDED;
+	return drain(relay);
 }
 
-/* Pass the end of a flow on, once everything before it has been sent. */
-static void
-finish_flow(struct connection *connection, int side)
+uint64_t
+relay_silence_due(struct relay *relay)
 {
-	struct flow *flow = &connection->flow[side];
+	struct flows *flows = &relay->flows;
+	uint64_t idle_ms = flows->settings->idle_ms;
+	uint64_t idle_at_ms = clock_after(flows->active_ms, idle_ms);
+	uint64_t now_ms = clock_now_ms();
+	int before = relay->queued;
 
-	if (flow->state != FLOW_ENDING || flow->unsent != NULL)
-		return;
-	flow->state = FLOW_ENDED;
-	if (connection->flow[!side].state == FLOW_ENDED)
-		return;			/* closing the sockets, which is next, says the same */
-	/* If the peer was faster and is gone, its reset is noticed on its own. */
-	if (shutdown(connection->endpoint[!side].fd, SHUT_WR) != 0 && errno != ENOTCONN &&
-	    errno != ECONNRESET && errno != EPIPE)
-		lose(connection, !side, PLANE_SOCKET_ERROR, errno);
-}
-
-/* Go on delivering the rest of a failed connection, as long as its time lasts. */
-static void
-drain(struct plane *plane, struct connection *connection)
-{
-	uint64_t now = now_ms();
-
-	if (connection->deadline_ms == 0) {
-		connection->deadline_ms = due_in(connection->pipe->timeout_ms);
-		timer_clear(&plane->timers, &connection->patience);	/* with silence */
-	}
-	if (connection->flow[connection->lost].state == FLOW_ENDING)
-		endpoint_close(&connection->endpoint[connection->lost]);
-	if (now >= connection->deadline_ms)
-		connection_end(plane, connection);
-	else if (can_receive(connection, connection->lost))
-		connection_move(connection, &plane->bulk);
-	else if (connection->list != &plane->draining)
-		connection_move(connection, &plane->draining);
-}
-
-int
-relay_has_moved(struct connection *connection)
-{
-	int before = connection->queued;
-	int queued;
-
-	connection->queued = 0;
-	for (int side = PLAIN; side <= CRYPT; side++) {
-		if (ioctl(connection->endpoint[side].fd, SIOCOUTQ, &queued) == 0)
-			connection->queued += queued;
-	}
-	return connection->queued != before;
-}
-
-/* Has the peer's system received everything?  Of UNIX sockets that is always true. */
-static int
-acknowledged(const struct endpoint *endpoint)
-{
-	int pending;
-
-	if (endpoint->local)
-		return 1;
-	return ioctl(endpoint->fd, SIOCOUTQ, &pending) != 0 || pending == 0;
-}
-
-void
-relay_drain_all(struct plane *plane)
-{
-	struct link *link, *next;
-
-	for (link = plane->draining.next; link != &plane->draining; link = next) {
-		struct connection *connection = (struct connection *)link;
-		struct flow *flow = &connection->flow[connection->lost];
-		struct endpoint *sink = &connection->endpoint[!connection->lost];
-
-		next = link->next;
-		if (flow->unsent != NULL)
-			deliver_unsent(connection, connection->lost);
-		check_error(connection, !connection->lost);
-		if (flow->state == FLOW_ENDED ||
-		    (flow->state == FLOW_ENDING && flow->unsent == NULL && acknowledged(sink)))
-			connection_end(plane, connection);
-		else
-			drain(plane, connection);
-	}
-}
-
-/* See what has become of a relay, and move it to the list where it belongs. */
-static void
-settle(struct plane *plane, struct connection *connection)
-{
-	for (int side = PLAIN; side <= CRYPT; side++) {
-		if (connection->endpoint[side].gone && connection->flow[side].state == FLOW_ENDED &&
-		    connection->flow[!side].unsent == NULL)
-			connection->flow[!side].state = FLOW_ENDED;
-	}
-	if (connection->flow[PLAIN].state == FLOW_ENDED && connection->flow[CRYPT].state == FLOW_ENDED)
-		connection_end(plane, connection);
-	else if (connection->lost >= 0)
-		drain(plane, connection);
-	else if (can_receive(connection, PLAIN) || can_receive(connection, CRYPT))
-		connection_move(connection, &plane->bulk);
-	else
-		connection_move(connection, &plane->idle);
-}
-
-/* Serve one connection: a batch in each direction. */
-void
-relay_serve(struct plane *plane, struct connection *connection)
-{
-	for (int side = PLAIN; side <= CRYPT; side++) {
-		pump(plane, connection, side);
-		if (connection->lost < 0)
-			finish_flow(connection, side);
-		check_error(connection, side);
-	}
-	settle(plane, connection);
+	if (now_ms < idle_at_ms)
+		return idle_at_ms;
+	relay->queued = queued(&flows->endpoint[PLAIN]) + queued(&flows->endpoint[CRYPT]);
+	/* a slow peer is not a silent one */
+	return relay->queued != before ? clock_after(now_ms, idle_ms) : 0;
 }
 
 #endif
