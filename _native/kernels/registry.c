@@ -6,10 +6,10 @@
 #include <assert.h>
 #include <stddef.h>
 
-#include "aes256ctr/aes256ctr.h"
 #include "kernel.h"
-#include "modexp/modexp.h"
-#include "sha256/sha256.h"
+#include "kernels/aes256ctr/aes256ctr.h"
+#include "kernels/modexp/modexp.h"
+#include "kernels/sha256/sha256.h"
 
 static const struct primitive *const primitives[] = {
 	&sha256_primitive,

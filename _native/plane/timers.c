@@ -1,3 +1,6 @@
+/*
+ * Timers in a binary heap: each knows its place, so that any of them can be taken out.
+ */
 #include "timers.h"
 
 #include <assert.h>

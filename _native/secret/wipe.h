@@ -1,6 +1,10 @@
 #ifndef WIPE_H
 #define WIPE_H
 
+/*
+ * Erasing what must not stay in memory.
+ */
+
 #include <stddef.h>
 #include <string.h>
 

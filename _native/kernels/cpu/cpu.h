@@ -1,9 +1,12 @@
 #ifndef CPU_CPU_H
 #define CPU_CPU_H
 
+/*
+ * What this CPU can do and its operating system has enabled.
+ */
+
 #include <stdint.h>
 
-/* What this CPU can do and its operating system has enabled. */
 enum cpu_feature {
 	CPU_SSSE3_SSE41 = 1u << 0,
 	CPU_AESNI = 1u << 1,
