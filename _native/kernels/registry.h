@@ -20,13 +20,13 @@ enum kernel_state {
 /* How many primitives there are. */
 size_t primitive_count(void);
 
-/* The name of a primitive, for ever. */
+/* The name of a primitive; it stays valid. */
 const char *primitive_name(size_t primitive);
 
 /* How many kernels a primitive has. */
 size_t kernel_count(size_t primitive);
 
-/* The name of a kernel, for ever. */
+/* The name of a kernel; it stays valid. */
 const char *kernel_name(size_t primitive, size_t kernel);
 
 /* Can this process use it?  Returns an enum kernel_state. */

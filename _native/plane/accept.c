@@ -1,5 +1,5 @@
 /*
- * Accepting: one connection at a time, and when not.
+ * Accepting: one connection at a time, and pauses.
  */
 #define _GNU_SOURCE			/* accept4 */
 #include "accept.h"
@@ -19,12 +19,12 @@
 #include "timers.h"
 
 #define PAUSE_MS 100			/* when the system has run out of something */
-#define SHARE_PAUSE_MS 2		/* that others have to take what is beyond our share */
+#define SHARE_PAUSE_MS 2		/* for others to accept what is beyond our share */
 #define LIMIT_RECHECK_MS 100		/* a connection of another plane may have ended */
 
 /* The listening socket, and pauses. */
 
-/* Watch a descriptor that others watch as well: of all that do, one is woken. */
+/* Watch a descriptor that other planes watch as well: the system wakes one of them. */
 static int
 watch_with_others(struct plane *plane, int fd, enum event_tag tag)
 {
@@ -59,7 +59,7 @@ is_paused(const struct plane *plane)
 	return plane->accepting.pause.place != 0;
 }
 
-/* Accept nobody for so long; others may, of whom the system may have woken none. */
+/* Accept nothing for so long, and wake another plane, because the system may have woken none. */
 static void
 pause_accepting(struct plane *plane, uint64_t ms)
 {
@@ -70,10 +70,10 @@ pause_accepting(struct plane *plane, uint64_t ms)
 	unwatch(plane, wake);
 	timer_set(&plane->timers, &plane->accepting.pause, clock_after(clock_now_ms(), ms));
 	if (wake >= 0 && write(wake, &one, sizeof(one)) < 0)
-		return;			/* it is as full as can be: they are as good as woken */
+		return;			/* the counter is at its maximum: the others are being woken */
 }
 
-/* The system refuses: pause, and have the caller told. */
+/* The system refuses: pause, and report that to the caller. */
 static void
 pause_for_trouble(struct plane *plane, int error)
 {
@@ -91,7 +91,7 @@ accept_on_shortage(struct plane *plane)
 	plane->shortage = 0;
 }
 
-/* Is there a wake-up?  Whoever asks has to look who is there, and nobody else need to. */
+/* Was there a wake-up?  If so, no other plane sees it any more, so this one has to accept. */
 static int
 take_wake(const struct plane *plane)
 {
@@ -105,12 +105,12 @@ void
 accept_woken(struct plane *plane)
 {
 	if (take_wake(plane))
-		plane->accepting.acceptable = 1;	/* else another one was faster */
+		plane->accepting.pending = 1;	/* else another plane was faster */
 }
 
 /* Accepting. */
 
-/* What accept() says of that one connection, not of the listening socket: the next may be fine. */
+/* Is this error of accept() about the one connection, so that the next may be fine? */
 static int
 is_of_the_connection(int error)
 {
@@ -154,7 +154,7 @@ take(struct plane *plane)
 	    SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	if (fd < 0) {
-		/* EAGAIN: another one was faster */
+		/* EAGAIN: another plane was faster */
 		if (errno != EAGAIN && errno != EWOULDBLOCK && !is_of_the_connection(errno))
 			pause_for_trouble(plane, errno);
 		return 0;
@@ -172,8 +172,8 @@ accept_one(struct plane *plane)
 	uint64_t limit = plane->accepting.service.limit;
 	uint64_t active;
 
-	/* Whoever counts itself before it looks at the others needs no lock: two at once may
-	 * both find that there is no room, but never both find the last place. */
+	/* Counting first and reading the others' counters then needs no lock: two planes at once
+	 * may both find that there is no room, but never both take the last place. */
 	counter_add(plane->counters, PLANE_ACTIVE, 1);
 	active = limit != 0 ? admission_total(plane, PLANE_ACTIVE) : 0;
 	if (active > limit) {
@@ -189,18 +189,18 @@ accept_one(struct plane *plane)
 }
 
 void
-accept_some(struct plane *plane)
+accept_next(struct plane *plane)
 {
 	struct accepting *accepting = &plane->accepting;
 	int listener = accepting->service.listener;
 
-	accepting->acceptable = 0;
+	accepting->pending = 0;
 	if (admission_share_is_exceeded(plane)) {
-		pause_accepting(plane, SHARE_PAUSE_MS);	/* leave who has come to the others */
+		pause_accepting(plane, SHARE_PAUSE_MS);	/* leave it to the others */
 		accepting->leftover = 1;
 	} else if (accept_one(plane) && accepting->service.workers > 1 && !is_paused(plane)) {
-		/* Go to the end of the queue of those that wait: the system would else wake
-		 * the same process for every connection for as long as it is idle. */
+		/* Go to the end of the system's queue of waiting processes: it would otherwise
+		 * wake the same one for every connection for as long as that is idle. */
 		unwatch(plane, listener);
 		if (watch_with_others(plane, listener, TAG_LISTENER) != 0)
 			pause_accepting(plane, PAUSE_MS);
@@ -214,7 +214,7 @@ accept_resume(struct plane *plane)
 
 	timer_clear(&plane->timers, &plane->accepting.pause);
 	plane->accepting.at_limit = plane->accepting.leftover = 0;
-	take_wake(plane);		/* ours, if nobody has: the listening socket tells us the rest */
+	take_wake(plane);		/* perhaps our own; the listening socket tells the rest */
 	if (watch(plane) != 0)		/* the system has run out of memory */
 		pause_accepting(plane, PAUSE_MS);
 	else if (leftover)		/* the others may be busy, or stopped */
@@ -261,7 +261,7 @@ accept_end(struct plane *plane)
 	}
 	timer_clear(&plane->timers, &accepting->pause);
 	accepting->service.listener = -1;
-	accepting->acceptable = 0;
+	accepting->pending = 0;
 }
 
 #endif

@@ -2,8 +2,10 @@
 #define PLANE_ACCEPT_H
 
 /*
- * Accepting: the listening socket, the pauses in which it is left to other planes, and how those are
- * woken.
+ * Accepting connections from the listening socket, and leaving it to other planes for a while.
+ *
+ * A plane that pauses wakes another one by an eventfd, because the system may have woken only us for
+ * the connections that are waiting.
  */
 
 #include "service.h"
@@ -16,19 +18,19 @@ int accept_begin(struct plane *plane, const struct plane_service *service);
 /* Accept no more. */
 void accept_end(struct plane *plane);
 
-/* Another plane has left somebody to us. */
+/* Another plane has paused: a connection may be waiting. */
 void accept_woken(struct plane *plane);
 
-/* There may be somebody: accept one, if there is room. */
-void accept_some(struct plane *plane);
+/* A connection may be waiting: accept one, if there is room. */
+void accept_next(struct plane *plane);
 
-/* The pause is over. */
+/* The pause is over: accept again. */
 void accept_resume(struct plane *plane);
 
-/* The system has run out of something, plane->shortage: accept nobody for a moment, and clear that. */
+/* The system has run out of something (plane->shortage): pause for a moment, and clear that. */
 void accept_on_shortage(struct plane *plane);
 
-/* A connection is no more, plane->room_made: end a pause that has waited for that, and clear it. */
+/* A connection has been freed (plane->room_made): end a pause that waits for that, and clear it. */
 void accept_on_room(struct plane *plane);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * Admission: how many connections there may be.
+ * Admission: limits over all planes, for this plane's share, and for unauthenticated connections.
  */
 #include "admission.h"
 

@@ -14,7 +14,7 @@
 #include "address.h"
 #include "clock.h"
 
-/* Until we try again what the system cannot do at present. */
+/* Until an attempt is repeated for which the system lacked something. */
 #define RETRY_MS 20
 
 static void
@@ -61,7 +61,7 @@ open_socket(struct endpoint *endpoint, const struct plane_pipe_settings *setting
 		if (bind(fd, address_sockaddr(bound), bound->length) != 0)
 			error = errno;
 	}
-	if (error == 0)			/* first, so that nobody is reached who then cannot be served */
+	if (error == 0)			/* before connect(), so that no target is reached in vain */
 		error = endpoint_open(endpoint, epoll, fd, domain);
 	if (error != 0)
 		close(fd);
@@ -90,7 +90,7 @@ open_connection(struct endpoint *endpoint, const struct plane_pipe_settings *set
 	return error;
 }
 
-/* The system has run out of something, for us or for everybody. */
+/* The process or the system has run out of something. */
 static int
 is_shortage(int error)
 {

@@ -2,9 +2,10 @@
 #define PLANE_CONNECT_H
 
 /*
- * Connecting to the target: its addresses in turn, within one time limit, of which
- * every address gets an equal share of what is left, so that one that does not answer
- * cannot hide the next.
+ * Connecting to the target: its addresses one after the other, within one time limit.
+ *
+ * Every address gets an equal share of the time that is left, so that one that does not
+ * answer does not keep the next from being tried.
  *
  * The owner calls connect_begin(), connect_step() when there are events of the endpoint, and
  * connect_time_out() at .due_ms, until one of them has returned CONNECT_DONE or CONNECT_FAILED; and
@@ -33,7 +34,7 @@ enum connect_result {
 	CONNECT_SHORTAGE		/* wait: the system has run out of something, .failure.error */
 };
 
-/* Hold the targets that the pipe has now, whenever it is that they are wanted. */
+/* Hold the targets that the pipe has now; connect_begin() may come later. */
 void connect_prepare(struct connector *connector, const struct plane_pipe *pipe,
     struct endpoint *endpoint);
 

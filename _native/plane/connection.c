@@ -1,5 +1,5 @@
 /*
- * The beginning and the end of a connection: what it holds, and that nothing of it stays.
+ * The beginning and the end of a connection: taking over its socket, and giving up all that it holds.
  */
 #include "connection.h"
 
@@ -26,7 +26,7 @@ domain_of(const struct arrival *arrival)
 	return domain;
 }
 
-/* Keep who that is; the path of a UNIX socket, which may be longer, says nothing. */
+/* Keep the peer's address; that of a UNIX socket, which may be longer, identifies no one. */
 static void
 keep_peer(struct connection *connection, const struct arrival *arrival)
 {
@@ -92,7 +92,7 @@ connection_end(struct plane *plane, struct connection *connection,
     const struct failure *failure)
 {
 	for (int side = PLAIN; side <= CRYPT; side++) {
-		/* Sockets come to us so that closing them resets; only here is that taken back. */
+		/* Closing our sockets resets the connection; only here is that undone. */
 		if (failure->cause == PLANE_CLEAN)
 			endpoint_make_graceful(&connection->endpoint[side]);
 		endpoint_close(&connection->endpoint[side]);

@@ -2,7 +2,7 @@
 #define PLANE_CONNECTION_H
 
 /*
- * A connection: its two endpoints, the steps that work on them, and where it stands.
+ * A connection: its two endpoints, the state of each step, and the phase that it is in.
  */
 
 #include <netinet/in.h>
@@ -55,7 +55,7 @@ struct connection {
 	struct sockaddr_in6 peer;	/* or a shorter one */
 };
 
-/* Who has come, and how their end is to be reported. */
+/* A socket that has been accepted, and how the connection is to be reported. */
 struct arrival {
 	int fd;				/* the accepted, non-blocking socket */
 	uint64_t id;
@@ -108,7 +108,7 @@ connection_move(struct plane *plane, struct connection *connection, enum queue q
 int connection_new(struct plane *plane, struct plane_pipe *pipe, const struct arrival *arrival,
     struct connection **made);
 
-/* The peer has proved to hold the key, or it does not matter any more. */
+/* The connection is no longer unauthenticated: the peer has proved to hold the key, or it ends. */
 void connection_authenticate(struct plane *plane, struct connection *connection);
 
 /* Close the sockets, erase the secrets, and queue the connection to be reported: PHASE_ENDED. */

@@ -2,7 +2,7 @@
 #define PLANE_COUNTERS_H
 
 /*
- * What a plane counts, in an array of 64-bit numbers that others may read at any time.
+ * What a plane counts, in an array of 64-bit numbers that other processes may read at any time.
  */
 
 #include <stdint.h>
@@ -17,14 +17,15 @@ enum plane_counter {
 	PLANE_ENDED_CLEAN = 8		/* of those that are not reported */
 };
 
-/* Add to a counter so that whoever reads others' afterwards has been seen by them, or sees them. */
+/* Add to a counter.  Sequentially consistent: of two planes that each add to their own counter and then
+ * read the other's, at least one sees both. */
 static inline void
 counter_add(uint64_t *counters, enum plane_counter counter, uint64_t change)
 {
 	__atomic_fetch_add(&counters[counter], change, __ATOMIC_SEQ_CST);
 }
 
-/* Subtract one from a counter, likewise. */
+/* Subtract 1 from a counter, likewise. */
 static inline void
 counter_decrement(uint64_t *counters, enum plane_counter counter)
 {

@@ -2,20 +2,20 @@
 #define PLANE_ENDING_H
 
 /*
- * How a connection has ended, as it is reported.
+ * How a connection has ended, as the caller is told.
  */
 
 #include <stdint.h>
 
 #include "address.h"
 
-/* Why, and which socket it was: the side that an ending names, unless said otherwise below. */
+/* Why.  Unless said otherwise, the ending names the side whose socket it was. */
 enum plane_cause {
 	PLANE_CLEAN,			/* both directions came to their end; no side */
-	PLANE_UNREACHED,		/* no target could be reached: .target and .error say why the last */
+	PLANE_UNREACHED,		/* no target could be reached: .target and .error, of the last */
 	PLANE_UNANSWERED,		/* .target did not answer in time */
 	PLANE_PLAIN_LOST,		/* an error on the plain socket before the relay: .error */
-	PLANE_NO_KEY,			/* enum handshake_status, in its words */
+	PLANE_NO_KEY,			/* as enum handshake_status */
 	PLANE_OUT_OF_RANGE,
 	PLANE_NO_PFS,
 	PLANE_CLOSED,			/* by the peer, during the handshake */

@@ -30,7 +30,7 @@ endpoint_open(struct endpoint *endpoint, int epoll, int fd, int domain)
 	endpoint->fd = fd;
 	endpoint->local = domain == AF_UNIX;
 	/* A message with descriptors attached ends a read from a UNIX socket early. */
-	endpoint->ragged = endpoint->local;
+	endpoint->short_reads = endpoint->local;
 	return 0;
 }
 

@@ -2,7 +2,7 @@
 #define PLANE_ENDPOINT_H
 
 /*
- * Endpoints: the two sockets of a connection, and what is known of each without asking the system.
+ * An endpoint: one of the two sockets of a connection, and what events have told about it.
  *
  * Both are in the plane's epoll set, edge-triggered and registered once; the data of their events is
  * the address of the endpoint.
@@ -21,13 +21,13 @@ enum { PLAIN, CRYPT };
 struct endpoint {
 	int fd;				/* -1: there is none yet, or not any more */
 	unsigned side : 1;		/* its place: PLAIN or CRYPT */
-	unsigned readable : 1;		/* recv() may have something for us */
+	unsigned readable : 1;		/* recv() may give something */
 	unsigned writable : 1;		/* send() may take something */
 	unsigned closing : 1;		/* the peer has sent its FIN: read on until it is reached */
-	unsigned gone : 1;		/* a UNIX peer has closed: it will never read again */
+	unsigned hung_up : 1;		/* a UNIX peer has closed: it never reads again */
 	unsigned failed : 1;		/* an error may be pending */
 	unsigned local : 1;		/* a UNIX socket */
-	unsigned ragged : 1;		/* a short read does not mean that it is empty */
+	unsigned short_reads : 1;	/* a short read does not mean that it is empty */
 	unsigned bulky : 1;		/* the last read gave much */
 };
 
@@ -57,16 +57,15 @@ endpoint_take_events(struct endpoint *endpoint, uint32_t events)
 	if (events & (EPOLLRDHUP | EPOLLHUP))
 		endpoint->closing = 1;
 	if ((events & EPOLLHUP) && endpoint->local)
-		endpoint->gone = 1;
+		endpoint->hung_up = 1;
 	if (events & EPOLLERR)
 		endpoint->failed = 1;
 	if (events & EPOLLPRI)		/* urgent data cuts reads short */
-		endpoint->ragged = 1;
+		endpoint->short_reads = 1;
 }
 #endif
 
-/* Read the error that is pending on a socket that may have failed: endpoint_take_error() for what it
- * does not know without the system. */
+/* Ask the system for the error that is pending on a socket, for endpoint_take_error(). */
 int endpoint_read_error(struct endpoint *endpoint);
 
 /* The error that is pending on a socket, which is then pending no more; 0 if there is none. */

@@ -2,7 +2,7 @@
 #define PLANE_FAILURE_H
 
 /*
- * Why a connection ends, from whatever finds out to what reports it.
+ * Why a connection ends, as the steps find it and the end reports it.
  */
 
 #include <stdint.h>

@@ -14,7 +14,7 @@
 #include "counters.h"
 #include "secret/wipe.h"
 
-/* Whoever moves more than this at once is served one at a time, behind those who do not. */
+/* A connection that moves more than this at once is served after those that do not, one per turn. */
 #define LIGHT_BYTES 16384
 
 /* What is unsent of flow[CRYPT] is plaintext. */
@@ -49,17 +49,17 @@ flows_release(struct flows *flows)
 /* Failure. */
 
 void
-flows_lose(struct flows *flows, int side, enum plane_cause cause, int error)
+flows_fail(struct flows *flows, int side, enum plane_cause cause, int error)
 {
 	struct flow *delivered = &flows->flow[side];
-	int lost = flows_lost(flows);
+	int failed = flows_failed(flows);
 
-	if (lost == side)
+	if (failed == side)
 		return;
 	flows->flow[!side].state = FLOW_ENDED;
 	free_unsent(flows, !side);
-	if (lost >= 0)
-		return;			/* the other one had failed before: all is abandoned now */
+	if (failed >= 0)
+		return;			/* the other one had failed before: nothing is left to deliver */
 	flows->failure = (struct failure){ .cause = cause, .error = error, .side = side_of(side) };
 	flows->endpoint[side].readable = 1;	/* one more look, at least */
 	if (delivered->state == FLOW_ENDED)
@@ -86,18 +86,19 @@ receive(struct flows *flows, int side, uint8_t *buffer, size_t room)
 	if (got > 0) {
 		/* A stream socket that gave less than there was room for is empty, and
 		 * will raise an event when it is not: no need to ask it again. */
-		if ((size_t)got < room && !source->closing && !source->ragged && flows_lost(flows) != side)
+		if ((size_t)got < room && !source->closing && !source->short_reads &&
+		    flows_failed(flows) != side)
 			source->readable = 0;
 		return (size_t)got;
 	}
 	source->readable = 0;
-	if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) && flows_lost(flows) != side)
+	if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) && flows_failed(flows) != side)
 		return 0;
 	flows->flow[side].state = FLOW_ENDING;
 	if (got < 0)
-		flows_lose(flows, side, PLANE_SOCKET_ERROR, errno);
+		flows_fail(flows, side, PLANE_SOCKET_ERROR, errno);
 	else if (side == CRYPT && flows->partial_length > 0)
-		flows_lose(flows, side, PLANE_TRUNCATED, 0);
+		flows_fail(flows, side, PLANE_TRUNCATED, 0);
 	return 0;
 }
 
@@ -145,7 +146,7 @@ receive_and_open(struct flows *flows, struct batch *batch, uint64_t *counters)
 	counters[PLANE_OPENED] += length;
 	if (status != PACKET_OK) {
 		flow->state = FLOW_ENDING;
-		flows_lose(flows, CRYPT,
+		flows_fail(flows, CRYPT,
 		    status == PACKET_BAD_TAG ? PLANE_BAD_TAG : PLANE_BAD_LENGTH, 0);
 	}
 	return length;
@@ -167,7 +168,7 @@ deliver(struct flows *flows, int side, const uint8_t *data, size_t length)
 	if (sent < 0) {
 		sink->writable = 0;
 		if (errno != EAGAIN && errno != EWOULDBLOCK)
-			flows_lose(flows, !side, PLANE_SOCKET_ERROR, errno);
+			flows_fail(flows, !side, PLANE_SOCKET_ERROR, errno);
 		return 0;
 	}
 	sink->writable = (size_t)sent == length;
@@ -176,15 +177,15 @@ deliver(struct flows *flows, int side, const uint8_t *data, size_t length)
 	return (size_t)sent;
 }
 
-/* Keep what the sink did not take. */
+/* Store what the sink did not take. */
 static void
-keep(struct flows *flows, int side, const uint8_t *data, size_t length)
+store_unsent(struct flows *flows, int side, const uint8_t *data, size_t length)
 {
 	struct flow *flow = &flows->flow[side];
 
 	flow->unsent = malloc(length);
 	if (flow->unsent == NULL) {
-		flows_lose(flows, !side, PLANE_SOCKET_ERROR, ENOMEM);
+		flows_fail(flows, !side, PLANE_SOCKET_ERROR, ENOMEM);
 		return;
 	}
 	memcpy(flow->unsent, data, length);
@@ -199,7 +200,7 @@ flows_send_rest(struct flows *flows, int side)
 
 	flow->unsent_start += (uint32_t)deliver(flows, side, flow->unsent + flow->unsent_start,
 	    flow->unsent_end - flow->unsent_start);
-	/* a sink that fails takes the buffer with it */
+	/* a sink that has failed has freed the buffer */
 	if (flow->unsent != NULL && flow->unsent_start == flow->unsent_end)
 		free_unsent(flows, side);
 }
@@ -215,7 +216,7 @@ flows_move(struct flows *flows, int side, struct batch *batch, uint64_t *counter
 	if (length > 0) {
 		sent = deliver(flows, side, batch->transformed, length);
 		if (sent < length && flow->state != FLOW_ENDED)
-			keep(flows, side, batch->transformed + sent, length - sent);
+			store_unsent(flows, side, batch->transformed + sent, length - sent);
 	}
 }
 
@@ -230,11 +231,11 @@ flows_finish(struct flows *flows, int side)
 		return;
 	flow->state = FLOW_ENDED;
 	if (flows->flow[!side].state == FLOW_ENDED)
-		return;			/* closing the sockets, which is next, says the same */
-	/* If the peer was faster and is gone, its reset is noticed on its own. */
+		return;			/* closing the sockets, which is next, has the same effect */
+	/* If the peer has reset the connection meanwhile, an event tells that. */
 	if (shutdown(flows->endpoint[!side].fd, SHUT_WR) != 0 && errno != ENOTCONN &&
 	    errno != ECONNRESET && errno != EPIPE)
-		flows_lose(flows, !side, PLANE_SOCKET_ERROR, errno);
+		flows_fail(flows, !side, PLANE_SOCKET_ERROR, errno);
 }
 
 #endif

@@ -61,13 +61,12 @@ void flows_init(struct flows *flows, struct endpoint endpoint[2],
 void flows_release(struct flows *flows);
 
 /*
- * An endpoint has failed: the flow to it ends at once, and the one from it when what it gave has been
- * delivered.  Of two that fail, the first is the reason, and then nothing is delivered any more.
+ * Endpoint `side` has failed: the flow to it ends at once, and the flow from it when what it gave has
+ * been delivered.  If both endpoints fail, the first failure counts, and nothing more is delivered.
  */
-void flows_lose(struct flows *flows, int side, enum plane_cause cause, int error);
+void flows_fail(struct flows *flows, int side, enum plane_cause cause, int error);
 
-/* Move one batch from endpoint `side` to the other, and count it; flows_can_receive() says that there may
- * be one. */
+/* Move one batch from endpoint `side` to the other, and count it.  flows_can_receive() holds. */
 void flows_move(struct flows *flows, int side, struct batch *batch, uint64_t *counters);
 
 /* Send what is unsent of the flow from endpoint `side`, of which there must be something. */
@@ -78,7 +77,7 @@ void flows_finish(struct flows *flows, int side);
 
 /* The place of the endpoint that has failed, or -1. */
 static inline int
-flows_lost(const struct flows *flows)
+flows_failed(const struct flows *flows)
 {
 	return (int)flows->failure.side - (int)PLANE_SIDE_PLAIN;
 }

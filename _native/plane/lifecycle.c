@@ -1,9 +1,9 @@
 /*
  * The life of a connection: it opens, relays, drains if an endpoint fails, and ends.
  *
- * Opening has two parts.  On the C side (-e) the target is the encrypted end: connect, then negotiate
- * with whom that has reached.  On the S side (-d) the two overlap: negotiate, connect as soon as the
- * peer has proved that it holds the key, relay when both are done.
+ * Opening has two parts.  On the C side (-e) the target is the crypt endpoint: connect, then negotiate.
+ * On the S side (-d) the two overlap: negotiate, and connect as soon as the peer has proved that it
+ * holds the key.  When both are done, the connection is relayed.
  */
 #include "lifecycle.h"
 
@@ -59,7 +59,7 @@ follow_connect(struct plane *plane, struct connection *connection, enum connect_
 	struct connector *connector = &connection->connector;
 
 	switch (result) {
-	case CONNECT_SHORTAGE:		/* others end, and leave us what they had */
+	case CONNECT_SHORTAGE:		/* until other connections have ended */
 		plane->shortage = connector->failure.error;
 		/* fall through */
 	case CONNECT_WAIT:
@@ -129,7 +129,8 @@ negotiate(struct plane *plane, struct connection *connection)
 	}
 }
 
-/* Has an endpoint failed, other than the one that is being connected?  Then that is the end. */
+/* End the connection if an endpoint has failed, other than the one that is being connected.  Returns
+ * whether it has. */
 static int
 ends_by_error(struct plane *plane, struct connection *connection)
 {
@@ -180,7 +181,7 @@ lifecycle_begin(struct plane *plane, struct plane_pipe *pipe, const struct arriv
 void
 lifecycle_compute(struct plane *plane, struct connection *connection)
 {
-	if (ends_by_error(plane, connection))	/* for whom that would be in vain */
+	if (ends_by_error(plane, connection))	/* before the work, not after it */
 		return;
 	handshake_compute(connection->handshake);
 	open_further(plane, connection);
@@ -246,7 +247,7 @@ lifecycle_take_events(struct plane *plane, struct endpoint *endpoint, uint32_t e
 	bulky = connection->endpoint[PLAIN].bulky || connection->endpoint[CRYPT].bulky;
 	if (connection->queue == QUEUE_IDLE)
 		connection_move(plane, connection, bulky ? QUEUE_BULK : QUEUE_READY);
-	/* Whoever is asked again only to be sure need not wait among the bulky for that. */
+	/* A connection that is in the bulk queue only to be asked again need not wait there. */
 	else if (connection->queue == QUEUE_BULK && !bulky)
 		connection_move(plane, connection, QUEUE_READY);
 }

@@ -4,8 +4,8 @@
 /*
  * The life of a connection: which step comes next, in which queue it waits for that, and why it ends.
  *
- * The steps (connect.h, negotiate.h, relay.h) return what has come of them; only here does that lead
- * to the next.
+ * The steps (connect.h, negotiate.h, relay.h) return results; what follows from a result is decided
+ * here and nowhere else.
  */
 
 #include <stdint.h>
@@ -24,22 +24,22 @@ int lifecycle_begin(struct plane *plane, struct plane_pipe *pipe, const struct a
 /* epoll has reported events of an endpoint: note them, and queue its connection to be served. */
 void lifecycle_take_events(struct plane *plane, struct endpoint *endpoint, uint32_t events);
 
-/* Serve a connection, whatever it is about. */
+/* Serve a connection, in any phase but PHASE_ENDED. */
 void lifecycle_serve(struct plane *plane, struct connection *connection);
 
 /* Do the exponentiation for which a handshake waits, and go on. */
 void lifecycle_compute(struct plane *plane, struct connection *connection);
 
-/* Poll those that deliver the rest after a failure. */
+/* Poll every connection that is draining. */
 void lifecycle_poll_draining(struct plane *plane);
 
-/* The attempt timer has come. */
+/* The attempt timer is due: go on with connecting. */
 void lifecycle_attempt_due(struct plane *plane, struct connection *connection);
 
-/* The timeout has come: has the handshake taken too long, or has nothing been carried for too long? */
+/* The timeout is due: end a connection that is still opening, or that has been silent for too long. */
 void lifecycle_time_out(struct plane *plane, struct connection *connection);
 
-/* End a connection for a reason that is no failure of an endpoint. */
+/* End a connection although no endpoint has failed. */
 void lifecycle_refuse(struct plane *plane, struct connection *connection, enum plane_cause cause);
 
 /* End every connection with PLANE_ABORTED. */

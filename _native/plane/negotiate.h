@@ -2,9 +2,8 @@
 #define PLANE_NEGOTIATE_H
 
 /*
- * A handshake on an endpoint.  What the machine (protocol/handshake.h) says is sent,
- * what it wants is received and not a byte more: what follows belongs to the
- * relay.
+ * A handshake on an endpoint: what the machine (protocol/handshake.h) has to say is sent, and exactly
+ * as many bytes are received as it wants, because what follows belongs to the relay.
  *
  * The owner holds what negotiate_begin() has returned, calls negotiate_step() at first and whenever
  * there are events of the endpoint, and ends with negotiate_finish() after NEGOTIATE_DONE or with

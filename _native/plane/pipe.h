@@ -11,10 +11,10 @@
 #include "address.h"
 #include "protocol/role.h"
 
-/* What a pipe is told.  Times are in milliseconds; UINT64_MAX is for ever. */
+/* Times are in milliseconds; UINT64_MAX means no limit. */
 struct plane_pipe_settings {
 	enum role role;
-	const uint8_t *K;		/* 32 bytes, the caller's, which outlive the pipe */
+	const uint8_t *K;		/* 32 bytes; the caller's, valid for as long as the pipe */
 	int weak;			/* do without forward secrecy */
 	int require_pfs;		/* refuse peers that do */
 	int keepalive;			/* SO_KEEPALIVE on the target's socket */
@@ -23,14 +23,14 @@ struct plane_pipe_settings {
 	struct plane_address bind;	/* of the target's socket; length 0: none */
 };
 
-/* Where a pipe leads, for as long as somebody is going through the list. */
+/* A list of targets, shared by the pipe and the connections that are going through it. */
 struct targets {
 	size_t users;
 	size_t count;
 	struct plane_address address[];
 };
 
-/* For the files of the data plane; to everybody else its members do not exist. */
+/* Its members are for the files of the data plane alone. */
 struct plane_pipe {
 	struct plane_pipe_settings settings;
 	struct targets *targets;	/* of connections that begin now */

@@ -1,5 +1,5 @@
 /*
- * The loop of the data plane: wait, take events, accept, serve, and tell the caller.
+ * The loop of the data plane: wait, take events, accept, serve, run timers, report.
  */
 #include "plane.h"
 
@@ -25,12 +25,12 @@
 
 #define EVENTS_PER_TURN 256
 
-/* How often we look whether a peer has acknowledged the rest; there is no event for it. */
+/* How often to look whether a peer has acknowledged the rest; there is no event for it. */
 #define DRAIN_POLL_MS 10
 
 /* A turn. */
 
-/* What a connection has left for us is looked at before anything else happens. */
+/* What a connection reports is looked at before anything else happens. */
 
 static inline void
 look_for_shortage(struct plane *plane)
@@ -61,7 +61,7 @@ take_events(struct plane *plane, int wait_ms)
 		if (tag == TAG_CONTROL)
 			wanted |= PLANE_CONTROL;
 		else if (tag == TAG_LISTENER)
-			plane->accepting.acceptable = 1;
+			plane->accepting.pending = 1;
 		else if (tag == TAG_WAKE)
 			accept_woken(plane);
 		else
@@ -83,7 +83,7 @@ serve_first(struct plane *plane, enum queue queue)
 	look_for_shortage(plane);
 }
 
-/* What is due has come. */
+/* Act on every timer that is due. */
 static void
 run_timers(struct plane *plane)
 {
@@ -103,7 +103,7 @@ run_timers(struct plane *plane)
 	}
 }
 
-/* What accepting has to tell the caller: a set of enum plane_wanted. */
+/* What accepting reports to the caller: a set of enum plane_wanted. */
 static int
 take_wanted(struct plane *plane)
 {
@@ -121,14 +121,14 @@ turn(struct plane *plane, int wait_ms)
 {
 	int wanted = take_events(plane, wait_ms);
 
-	if (plane->accepting.acceptable)
-		accept_some(plane);
+	if (plane->accepting.pending)
+		accept_next(plane);
 	while (!is_empty(plane, QUEUE_READY))
 		serve_first(plane, QUEUE_READY);
 	if (!is_empty(plane, QUEUE_BULK)) {
 		serve_first(plane, QUEUE_BULK);
-		/* Whoever is woken for a small message should not have to wait for a tick of
-		 * the system's clock until it is our time that is up. */
+		/* A process that is woken for a small message should not have to wait until
+		 * the system's clock ticks and finds that our time is up. */
 		sched_yield();
 	}
 	if (!is_empty(plane, QUEUE_COMPUTING)) {
@@ -140,14 +140,14 @@ turn(struct plane *plane, int wait_ms)
 		plane->drain_due_ms = clock_after(clock_now_ms(), DRAIN_POLL_MS);
 	}
 	run_timers(plane);
-	if (!is_empty(plane, QUEUE_ENDED) && !plane->tells_clean) {
+	if (!is_empty(plane, QUEUE_ENDED) && !plane->reports_clean) {
 		report_count_clean(plane);
 		look_for_room(plane);
 	}
 	return wanted | take_wanted(plane);
 }
 
-/* There is something to do that no event will announce. */
+/* 1 if there is something to do that no event will announce, else 0. */
 static int
 is_busy(const struct plane *plane)
 {
@@ -197,7 +197,7 @@ plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,
 	return count;
 }
 
-/* What the caller asks for. */
+/* The other calls. */
 
 int
 plane_supported(void)
@@ -211,7 +211,7 @@ plane_serve(struct plane *plane, const struct plane_service *service)
 	int error = accept_begin(plane, service);
 
 	if (error == 0)
-		plane->tells_clean = service->tell_clean;
+		plane->reports_clean = service->tell_clean;
 	return error;
 }
 
@@ -219,7 +219,7 @@ void
 plane_stop_serving(struct plane *plane)
 {
 	accept_end(plane);
-	plane->tells_clean = 1;
+	plane->reports_clean = 1;
 }
 
 int
@@ -277,7 +277,7 @@ plane_new(int control, uint64_t *counters)
 	list_init(&plane->unauthenticated);
 	plane->shortage = plane->room_made = 0;
 	plane->accepting = (struct accepting){ .service.listener = -1 };
-	plane->tells_clean = 0;
+	plane->reports_clean = 0;
 	return plane;
 }
 

@@ -47,7 +47,7 @@ int plane_supported(void);
 /*
  * Make a plane.  control is a descriptor, watched but not touched, that makes
  * plane_run() return when it is readable.  counters[enum plane_counter] outlive
- * the plane; nobody else writes them.  Returns NULL with errno set if the system
+ * the plane, which alone writes them.  Returns NULL with errno set if the system
  * refuses.
  */
 struct plane *plane_new(int control, uint64_t *counters);
@@ -56,14 +56,15 @@ struct plane *plane_new(int control, uint64_t *counters);
 void plane_free(struct plane *plane);
 
 /*
- * Serve, from now on.  Of all planes that share the socket one is woken for a connection,
- * in turn, and of a plane that has a quarter more than the average, and one, the next one
- * is left to the others for a moment.  When there are too many unauthenticated connections,
- * the oldest of this plane has to go.  Returns 0 or an errno value.
+ * Serve, from now on.  Planes that share the socket take turns; one that has a quarter more
+ * connections than the average, plus one, leaves the next to the others for 2 ms.  When there
+ * are too many unauthenticated connections, the oldest of this plane is ended.  Returns 0 or
+ * an errno value.
  */
 int plane_serve(struct plane *plane, const struct plane_service *service);
 
-/* Accept no more, and from now on report every end: who waits for the last one wants to know. */
+/* Accept no more, and from now on report every end, as if .tell_clean were set: the caller waits for
+ * the last one. */
 void plane_stop_serving(struct plane *plane);
 
 /*
@@ -75,10 +76,10 @@ int plane_carry(struct plane *plane, uint64_t id, int accepted, struct plane_pip
 
 /*
  * Go on, until the control descriptor is readable, connections have ended, a signal
- * has arrived, there is trouble with accepting, or timeout_ms have passed (negative:
+ * has arrived, there is something to report about accepting, or timeout_ms have passed (negative:
  * no limit; 0: one turn).  Writes at most `room` (> 0) endings and returns their
  * number; others follow at the next call.  *wanted, a set of enum plane_wanted, says
- * what else the caller has to look after.
+ * what else there is for the caller to do.
  */
 size_t plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,
     struct plane_ending *endings, size_t room);

@@ -18,8 +18,8 @@ relay_begin(struct relay *relay, uint64_t now_ms)
 }
 
 /*
- * An error is reported once, by whatever asks first; a flow that has ended or
- * that waits for its sink does not ask.
+ * The system reports an error once, to the first call that asks; a flow that has ended or
+ * that waits for its sink makes no call.
  */
 static void
 check_error(struct flows *flows, int side)
@@ -27,24 +27,24 @@ check_error(struct flows *flows, int side)
 	int error = endpoint_take_error(&flows->endpoint[side]);
 
 	if (error != 0)
-		flows_lose(flows, side, PLANE_SOCKET_ERROR, error);
+		flows_fail(flows, side, PLANE_SOCKET_ERROR, error);
 }
 
-/* One endpoint has failed: how long does the rest take? */
+/* An endpoint has failed: has the rest been received, and is there time left to deliver it? */
 static enum relay_result
 drain(struct relay *relay)
 {
 	struct flows *flows = &relay->flows;
-	int lost = flows_lost(flows);
+	int failed = flows_failed(flows);
 	uint64_t now_ms = clock_now_ms();
 
 	if (relay->deadline_ms == 0)
 		relay->deadline_ms = clock_after(now_ms, flows->settings->timeout_ms);
-	if (flows->flow[lost].state == FLOW_ENDING)
-		endpoint_close(&flows->endpoint[lost]);
+	if (flows->flow[failed].state == FLOW_ENDING)
+		endpoint_close(&flows->endpoint[failed]);
 	if (now_ms >= relay->deadline_ms)
 		return RELAY_ENDED;
-	return flows_can_receive(flows, lost) ? RELAY_DRAINING_MORE : RELAY_DRAINING;
+	return flows_can_receive(flows, failed) ? RELAY_DRAINING_MORE : RELAY_DRAINING;
 }
 
 /* Move what the flow from endpoint `side` can move, and pass its end on. */
@@ -57,16 +57,16 @@ step(struct flows *flows, int side, struct batch *batch, uint64_t *counters)
 		flows_send_rest(flows, side);
 	if (flows_can_receive(flows, side))
 		flows_move(flows, side, batch, counters);
-	if (flow->state == FLOW_ENDING && flows_lost(flows) < 0)
+	if (flow->state == FLOW_ENDING && flows_failed(flows) < 0)
 		flows_finish(flows, side);
 	check_error(flows, side);
 }
 
-/* A UNIX peer that has closed, and whose end has been passed on, wants nothing more. */
+/* A UNIX peer that has closed never reads again: with the flow from it, the flow to it ends. */
 static inline void
-end_if_gone(struct flows *flows, int side)
+end_if_hung_up(struct flows *flows, int side)
 {
-	if (flows->endpoint[side].gone && flows->flow[side].state == FLOW_ENDED &&
+	if (flows->endpoint[side].hung_up && flows->flow[side].state == FLOW_ENDED &&
 	    flows->flow[!side].unsent == NULL)
 		flows->flow[!side].state = FLOW_ENDED;
 }
@@ -79,17 +79,17 @@ relay_step(struct relay *relay, struct batch *batch, uint64_t *counters)
 
 	step(flows, PLAIN, batch, counters);
 	step(flows, CRYPT, batch, counters);
-	end_if_gone(flows, PLAIN);
-	end_if_gone(flows, CRYPT);
+	end_if_hung_up(flows, PLAIN);
+	end_if_hung_up(flows, CRYPT);
 	if (flow[PLAIN].state == FLOW_ENDED && flow[CRYPT].state == FLOW_ENDED)
 		return RELAY_ENDED;
-	if (flows_lost(flows) >= 0)
+	if (flows_failed(flows) >= 0)
 		return drain(relay);
 	return flows_can_receive(flows, PLAIN) || flows_can_receive(flows, CRYPT) ? RELAY_MORE :
 	    RELAY_IDLE;
 }
 
-/* What the system has still to deliver, or 0 if nobody can tell. */
+/* How many bytes the system has still to deliver, or 0 if it cannot tell. */
 static int
 queued(const struct endpoint *endpoint)
 {
@@ -102,13 +102,13 @@ enum relay_result
 relay_poll(struct relay *relay)
 {
 	struct flows *flows = &relay->flows;
-	int lost = flows_lost(flows);
-	struct flow *flow = &flows->flow[lost];
-	const struct endpoint *sink = &flows->endpoint[!lost];
+	int failed = flows_failed(flows);
+	struct flow *flow = &flows->flow[failed];
+	const struct endpoint *sink = &flows->endpoint[!failed];
 
 	if (flow->unsent != NULL)
-		flows_send_rest(flows, lost);
-	check_error(flows, !lost);
+		flows_send_rest(flows, failed);
+	check_error(flows, !failed);
 	/* To a UNIX socket, everything that was sent has been delivered. */
 	if (flow->state == FLOW_ENDED || (flow->state == FLOW_ENDING && flow->unsent == NULL &&
 	    (sink->local || queued(sink) == 0)))
@@ -128,7 +128,7 @@ relay_silence_due(struct relay *relay)
 	if (now_ms < idle_at_ms)
 		return idle_at_ms;
 	relay->queued = queued(&flows->endpoint[PLAIN]) + queued(&flows->endpoint[CRYPT]);
-	/* a slow peer is not a silent one */
+	/* a slow peer is not silent */
 	return relay->queued != before ? clock_after(now_ms, idle_ms) : 0;
 }
 

@@ -1,5 +1,5 @@
 /*
- * Connections that have ended: described for the caller, or only counted.
+ * Reporting connections that have ended: described for the caller, or only counted.
  */
 #include "report.h"
 

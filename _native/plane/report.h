@@ -2,18 +2,17 @@
 #define PLANE_REPORT_H
 
 /*
- * Connections that have ended, on their way to whoever wants to know.
+ * Reporting connections that have ended.
  */
 
 #include "ending.h"
 
 struct plane;
 
-/* Count and free those of whose end nobody wants to hear: accepted here, and ended in a clean way. */
+/* Count and free those that are not to be reported: accepted here, and ended in a clean way. */
 void report_count_clean(struct plane *plane);
 
-/* Describe the connection that has waited to be reported for longest, of which there must be one, and
- * free it. */
+/* Describe the connection that has waited longest to be reported, and free it.  There must be one. */
 void report_take(struct plane *plane, struct plane_ending *ending);
 
 #endif

@@ -2,8 +2,7 @@
 #define PLANE_STATE_H
 
 /*
- * What a plane consists of, for the files that decide: the loop, accepting, and the life of a
- * connection.
+ * The state of a plane, which the loop, accepting and the life of connections share.
  */
 
 #include <stddef.h>
@@ -24,22 +23,22 @@ enum timer_kind {
 	TIMER_TIMEOUT			/* of a connection: of its handshake, and then of silence */
 };
 
-/* Accepting: what is to be done, and what is to be thought of before the next one is accepted. */
+/* The state of accepting. */
 struct accepting {
 	struct plane_service service;	/* .listener is -1 while there is none */
 	struct timer pause;		/* set while nothing is accepted */
-	unsigned acceptable : 1;	/* there may be somebody */
-	unsigned leftover : 1;		/* after the pause, take one although we have more than our share */
+	unsigned pending : 1;		/* a connection may be waiting */
+	unsigned leftover : 1;		/* after the pause, accept one although our share is exceeded */
 	unsigned at_limit : 1;		/* end the pause when a connection ends */
-	unsigned limit_reached : 1;	/* to be told to the caller: there are as many as there may be, */
-	unsigned has_trouble : 1;	/* or the system refuses, */
-	int error;			/* for this reason, an errno value */
+	unsigned limit_reached : 1;	/* to be reported: there are as many connections as there may be */
+	unsigned has_trouble : 1;	/* to be reported: the system refuses, */
+	int error;			/* with this errno value */
 };
 
 /* Every connection is in one of these queues. */
 enum queue {
 	QUEUE_IDLE,			/* waiting for events */
-	QUEUE_READY,			/* have events, and little to move as far as we know */
+	QUEUE_READY,			/* have events, and little to move as far as is known */
 	QUEUE_COMPUTING,		/* their handshake is due for an exponentiation */
 	QUEUE_BULK,			/* have much to move, or have to be asked again */
 	QUEUE_DRAINING,			/* failed, delivering what was received before */
@@ -57,12 +56,12 @@ struct plane {
 	uint64_t drain_due_ms;		/* when to poll those that drain */
 	struct link unauthenticated;	/* by connection->unauthenticated, the oldest first */
 
-	/* What connections leave for the loop, which looks at it at once. */
+	/* What connections report to the loop, which looks at it at once. */
 	int shortage;			/* the system has run out of something: an errno value; 0: no */
-	int room_made;			/* a connection is no more */
+	int room_made;			/* a connection has been freed */
 
 	struct accepting accepting;
-	int tells_clean;		/* clean ends of accepted connections are reported, not counted */
+	int reports_clean;		/* clean ends of accepted connections are reported, not counted */
 	struct batch batch;
 };
 

@@ -100,7 +100,7 @@ verify(const struct packet_key *key, uint64_t number, const uint8_t *packets, si
 	while (good < count && equal_in_constant_time(tags[good],
 	    packets + good * PACKET_BYTES + PACKET_CIPHERTEXT, TAG))
 		good++;
-	/* The tag that a forged packet should have had is nobody's business. */
+	/* The tag that a forged packet should have had must not be left in memory. */
 	wipe(tags, count * sizeof(tags[0]));
 	return good;
 }

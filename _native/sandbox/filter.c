@@ -64,7 +64,7 @@ filter_sockets(struct program *program, unsigned needs, uint32_t deny)
 	program_judge(program, SYS_bind, needs & SANDBOX_BIND ? SECCOMP_RET_ALLOW : KILL_PROCESS);
 }
 
-/* Nobody checks the status of setsockopt(): an option that is missing here must not go unnoticed. */
+/* The status of setsockopt() is not checked: an option that is missing here must not go unnoticed. */
 static void
 filter_socket_options(struct program *program)
 {

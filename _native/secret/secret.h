@@ -1,8 +1,10 @@
 #ifndef SECRET_H
 #define SECRET_H
 
-/* Secrets: where they come from, how they are compared and who may see them.
- * (How they end: wipe.h.) */
+/*
+ * Secrets: drawing them, comparing them, and keeping other processes from reading them.  (Erasing
+ * them: wipe.h.)
+ */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -14,7 +16,7 @@ int random_fill(uint8_t *buffer, size_t length);
 /* 1 if the two strings are equal, 0 if not; the time depends on their length alone. */
 int equal_in_constant_time(const uint8_t *a, const uint8_t *b, size_t length);
 
-/* Let nobody read this process's memory: no core dumps, no debugger but the superuser's. */
+/* Keep others from reading this process's memory: no core dumps, no debugger but the superuser's. */
 void forbid_dumps(void);
 
 #endif

@@ -846,7 +846,7 @@ latest(const struct session *s)
 	if (s->shaken_by < by && !has_shaken(s))
 		by = s->shaken_by;
 	/* how often the plane finds that something is on its way in the system, it alone knows */
-	if (s->relayed && flows_lost(&s->connection->relay.flows) < 0 &&
+	if (s->relayed && flows_failed(&s->connection->relay.flows) < 0 &&
 	    limits_of_time[s->timeouts].idle_ms != UINT64_MAX)
 		by = s->connection->timeout.place == 0 ? 0 : s->connection->timeout.due_ms;
 	return by;
