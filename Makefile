@@ -51,7 +51,7 @@ check: build $(VENV)/checkers
 	$(BIN)/ruff format --check $(PYTHON_FILES)
 	$(BIN)/mypy
 	for source in $$(find _native bench -name '*.c'); do \
-	    $(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -I_native -c $$source -o /dev/null || exit 1; \
+	    $(CC) -std=gnu11 -O2 -Wall -Wextra -Wmissing-prototypes -Werror -I_native -c $$source -o /dev/null || exit 1; \
 	done
 
 # The relay beside everything that people use instead; the report goes to bench/results/.
