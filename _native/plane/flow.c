@@ -1,5 +1,5 @@
 /*
- * Flows.  In the order in which data goes: receive, transform, deliver, end.
+ * Moving data through a flow, in the order in which it goes: receive, transform, deliver, end.
  */
 #include "flow.h"
 
