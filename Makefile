@@ -10,7 +10,7 @@ BINDIR ?= $(PREFIX)/bin
 MAN1DIR ?= $(PREFIX)/share/man/man1
 LIBDIR ?= $(PREFIX)/lib/spiped
 
-SOURCES := setup.py pyproject.toml spiped/__init__.py $(wildcard _native/*.* _native/*/*.*)
+SOURCES := setup.py pyproject.toml spiped/__init__.py $(shell find _native -name '*.[ch]' -o -name '*.cdef' -o -name '*.py')
 PYTHON_FILES := setup.py _native spiped tests bench
 
 .PHONY: all build demo test check bench bench-quick bench-kernels sanitize fuzz fault soak flood install clean
@@ -51,7 +51,7 @@ check: build $(VENV)/checkers
 	$(BIN)/ruff format --check $(PYTHON_FILES)
 	$(BIN)/mypy
 	for source in $$(find _native bench -name '*.c'); do \
-	    $(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -I_native -c $$source -o /dev/null || exit 1; \
+	    $(CC) -std=gnu11 -O2 -Wall -Wextra -Wmissing-prototypes -Werror -I_native -c $$source -o /dev/null || exit 1; \
 	done
 
 # The relay beside everything that people use instead; the report goes to bench/results/.

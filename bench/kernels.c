@@ -24,16 +24,16 @@
 #include <openssl/evp.h>
 #include <openssl/params.h>
 
-#include "kernel.h"
-#include "modexp/modexp.h"
-#include "packet.h"
-#include "sha256/sha256.h"
+#include "kernels/modexp/modexp.h"
+#include "kernels/registry.h"
+#include "kernels/sha256/sha256.h"
+#include "protocol/packet.h"
 
 #define TURN 3e-4			/* seconds; a turn is at least one batch */
 #define BATCH_MAX 128
 #define CONTESTANTS_MAX 512
 
-enum { SHA256, AES256CTR, MODEXP, PRIMITIVES };	/* in kernel.h's order */
+enum { SHA256, AES256CTR, MODEXP, PRIMITIVES };	/* in registry.h's order */
 
 /* What is worked on: whole messages, and packets, one behind the other. */
 static uint8_t messages[BATCH_MAX * MESSAGE_MAX], packets[BATCH_MAX * PACKET_BYTES];

@@ -47,8 +47,8 @@ def openssl_is_missing() -> bool:
 def build(directory: Path) -> Path:
     """Compile the program together with the extension's cryptography, with the same flags."""
     program = directory / "kernels"
-    names = ("kernel.c", "secret.c", "hmac_sha256.c", "packet.c")
-    sources = [*(NATIVE / name for name in names), *NATIVE.glob("*/*.c")]
+    names = ("secret/secret.c", "protocol/hmac_sha256.c", "protocol/packet.c")
+    sources = [*(NATIVE / name for name in names), *(NATIVE / "kernels").rglob("*.c")]
     command = [*compiler(), *FLAGS, f"-I{NATIVE}", str(SOURCE), *map(str, sources), "-lcrypto"]
     subprocess.run([*command, "-o", str(program)], check=True)
     return program

@@ -26,8 +26,8 @@ def compile_with_crypto(
 
     The options come last, where libraries have to be.
     """
-    names = ("kernel.c", "secret.c", "hmac_sha256.c", "packet.c")
-    crypto = [*(NATIVE / name for name in names), *sorted(NATIVE.glob("*/*.c"))]
+    names = ("secret/secret.c", "protocol/hmac_sha256.c", "protocol/packet.c")
+    crypto = [*(NATIVE / name for name in names), *sorted((NATIVE / "kernels").rglob("*.c"))]
     flags = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{NATIVE}")
     command = [*compiler, *flags, *map(str, [*sources, *crypto]), "-o", str(program), *options]
     subprocess.run(command, check=True)

@@ -1,4 +1,4 @@
-"""The data plane in C (`_native/plane.h`): what it is told, and what it tells."""
+"""The data plane in C (`_native/plane/plane.h`): what it is told, and what it tells."""
 
 from __future__ import annotations
 
@@ -72,16 +72,16 @@ class NativePlane:
         self._shared = ffi.from_buffer("uint64_t[]", service.counters.view)
         told = {
             "listener": service.listener.fileno(),
-            "nudge": service.wake,
+            "wake": service.wake,
             "pipe": self._pipe(service.pipe),
             "counters": self._shared,
             "stride": stride,
             "slots": len(service.counters.view) // stride,
             "workers": service.workers,
             "limit": limits.connections,
-            "strangers": limits.unauthenticated,
+            "unauthenticated": limits.unauthenticated,
             # every plane counts for itself
-            "strangers_per_source": math.ceil(limits.unauthenticated_per_source / service.workers),
+            "unauthenticated_per_source": math.ceil(limits.unauthenticated_per_source / service.workers),
             "tell_clean": service.tell_clean,
         }
         _check(lib.plane_serve(self._plane, ffi.new("struct plane_service *", told)))
@@ -179,6 +179,8 @@ def _read(ending: Any) -> tuple[int, Ending]:
         detail,
         ending.sealed,
         ending.opened,
+        number=ending.number,
+        seconds=ending.duration_ms / 1000,
         peer=_Peer(_bytes(ending.peer)),
     )
     return ending.id, told
@@ -233,20 +235,19 @@ class _Pipe:
 
 
 def _make_pipe(pipe: PipeSettings, K: Any) -> Any:
-    bind = ffi.NULL
+    told = {
+        "role": lib.ROLE_C if pipe.role is Role.C else lib.ROLE_S,
+        "K": K,
+        "weak": pipe.weak,
+        "require_pfs": pipe.require_pfs,
+        "keepalive": pipe.keepalive,
+        "timeout_ms": _milliseconds(pipe.timeout),
+        "idle_ms": _milliseconds(pipe.idle_timeout),
+    }
+    settings = ffi.new("struct plane_pipe_settings *", told)
     if pipe.bind is not None:
-        bind = ffi.new("struct plane_address *")
-        _encode(pipe.bind, bind)
-    handle = lib.plane_pipe_new(
-        lib.ROLE_C if pipe.role is Role.C else lib.ROLE_S,
-        K,
-        pipe.weak,
-        pipe.require_pfs,
-        pipe.keepalive,
-        _milliseconds(pipe.timeout),
-        _milliseconds(pipe.idle_timeout),
-        bind,
-    )
+        _encode(pipe.bind, ffi.addressof(settings, "bind"))
+    handle = lib.plane_pipe_new(settings)
     if handle == ffi.NULL:
         raise MemoryError
     _retarget(handle, pipe.targets)

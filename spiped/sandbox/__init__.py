@@ -20,7 +20,7 @@ class Needs(NamedTuple):
 
 
 class System(Protocol):
-    """What a system offers; the functions return 0 or an errno value (`_native/sandbox.h`)."""
+    """What a system offers; the functions return 0 or an errno value (`_native/sandbox/`)."""
 
     def forbid_new_privileges(self) -> int: ...
 

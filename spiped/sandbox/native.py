@@ -1,4 +1,4 @@
-"""The sandbox in C (`_native/sandbox.h`)."""
+"""The sandbox in C (`_native/sandbox/`)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 /*
- * libFuzzer target: the data plane whole (plane.c, accept.c, connect.c, timers.c,
- * negotiate.c, relay.c, handshake.c), on the simulated system, between simulated peers.
+ * libFuzzer target: the data plane whole (_native/plane/, and protocol/handshake.c), on the simulated
+ * system, between simulated peers.
  *
  * The input is a program of `struct act`s: what the peers, the network, the
  * clock and the plane's caller do, one after the other.  The crypt peer is
@@ -15,7 +15,8 @@
  */
 
 #include "bytes.h"
-#include "kernel.h"
+#include "kernels/aes256ctr/aes256ctr.h"
+#include "kernels/sha256/sha256.h"
 
 int LLVMFuzzerInitialize(int *count, char ***arguments);
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size);
@@ -32,15 +33,15 @@ struct act {
 
 enum what {
 	/* by the caller */
-	SERVE,				/* once; a: enum option, of the pipe, and enum manner; b: limits; extra: patience */
+	SERVE,				/* once; a: enum option, of the pipe, and enum manner; b: limits; extra: timeouts */
 	STOP,				/* serving */
-	OPEN,				/* a client; a: enum option; b: capacities and windows; extra: source, patience */
+	OPEN,				/* a client; a: enum option; b: capacities and windows; extra: source, timeouts */
 	RETARGET,			/* a: how many, in bits 0-1; b: their families */
 	CROWD,				/* a & 1: UNIX targets take nobody */
 	RUN,				/* a: the timeout; b: room for endings */
 	ABORT_ALL,
 	TICK,				/* number: milliseconds */
-	SIGNAL,				/* a: readable? on side 0: control, 1: the nudge */
+	SIGNAL,				/* a: readable? on side 0: control, 1: the wake-up */
 	FAULT,				/* a: the call; b: the error */
 	SHAKE,				/* the target answers, and the handshake, undisturbed */
 	/* by the authentic peer: into its outbox */
@@ -63,7 +64,7 @@ enum what {
 	MARK,
 	ANSWER,				/* of the target; a: the error */
 	STEAL,				/* another process accepts the client */
-	OTHERS,				/* a, b: how many connections others have; extra: and strangers */
+	OTHERS,				/* a, b: how many connections others have; extra: and unauthenticated ones */
 	AFTER,				/* a: how many calls; the next act is what happens then */
 	KINDS
 };
@@ -83,7 +84,7 @@ enum manner {
 static const uint32_t capacities[] = { 50, 300, 1060, 3000, 4240, 5000, 9000, 20000 };
 static const uint32_t windows[] = { 20000, 5000, 1060, 100 };
 static const uint32_t sizes[] = { 1, 4, 32, 1028, 1060, 1061, 2120, 288 };
-static const int64_t timeouts[] = { 0, -1, 5, 1000 };
+static const int64_t run_times[] = { 0, -1, 5, 1000 };
 static const int answers[] = { 0, 0, ECONNREFUSED, EHOSTUNREACH };
 static const int losses[] = { ECONNRESET, ETIMEDOUT, EHOSTUNREACH };
 static const int errors[] = { EINTR, ENOMEM, ENOBUFS, ECONNRESET };
@@ -97,7 +98,7 @@ static const uint64_t limits[] = { 0, 1, 2, 4 };
 static const struct {
 	uint64_t timeout_ms, idle_ms;
 	int bound;
-} patience[] = {
+} limits_of_time[] = {
 	{ 200, UINT64_MAX, 0 }, { 30, 100, 0 }, { UINT64_MAX, UINT64_MAX, 0 }, { 1000, 60, 1 },
 };
 
@@ -106,13 +107,13 @@ static const struct {
 #define PAUSE_MS 100			/* of accepting, at most */
 #define RETRY_MS 20			/* of connecting, at most */
 #define DRAIN_POLL_MS 10		/* between two looks at who has failed, at most */
-#define REST_MS 3000			/* longer than anybody's patience */
+#define REST_MS 3000			/* longer than any timeout */
 #define ACTS_MAX 128
 #define SESSIONS 4			/* at once, */
 #define SESSIONS_MAX 7			/* and in all */
 #define TARGETS_MAX 3
 #define PIPE_OPTIONS (SERVER | STRONG | REQUIRE_PFS)
-#define PIPES ((PIPE_OPTIONS + 1) * LENGTH(patience))
+#define PIPES ((PIPE_OPTIONS + 1) * LENGTH(limits_of_time))
 #define STRIDE 16			/* of the counters */
 #define SLOTS 3				/* the plane's is in the middle */
 #define HANDSHAKE_BYTES (NONCE_BYTES + HELLO_BYTES)
@@ -131,18 +132,20 @@ struct targets_told {
 /* A pipe, and what it has been told. */
 struct told {
 	struct plane_pipe *pipe;	/* NULL: not made yet */
-	size_t patience;
+	size_t timeouts;		/* in limits_of_time */
 	struct targets_told targets;
 };
 
 struct session {
 	uint64_t id;			/* 0: there is none */
-	struct connection *connection;	/* while the accepted socket is open */
+	struct connection *connection;	/* while the accepted socket is open, */
+	struct connection *made;	/* and until it is freed */
+	uint64_t number;		/* of those that were accepted, or 0 */
 	enum role role;
 	int options;
 	uint8_t sizes;
 	unsigned source;
-	size_t patience;		/* of its pipe */
+	size_t timeouts;		/* of its pipe, in limits_of_time */
 	int begun;			/* it is the plane's */
 	int reached;			/* the plane knows that it has reached the target */
 	int relayed;
@@ -157,7 +160,7 @@ struct session {
 	int refused_error;		/* and what has become of the last */
 	/* When it is due, or UINT64_MAX. */
 	uint64_t reach_by, attempt_due, shaken_by, noticed;
-	uint64_t moved_at, sent_at, closed_at;	/* when that was */
+	uint64_t begun_at, moved_at, sent_at, closed_at;	/* when that was */
 
 	struct handshake peer;
 	int refused;			/* by the peer */
@@ -185,7 +188,7 @@ struct session {
 static struct session sessions[SESSIONS];
 static struct told pipes[PIPES];
 static struct plane *plane;
-static struct simulated_socket *control, *listener, *nudge;
+static struct simulated_socket *control, *listener, *wake;
 static uint64_t last_id;
 static uint64_t counters[SLOTS][STRIDE];
 static uint64_t *const counts = counters[SLOTS / 2];
@@ -297,7 +300,7 @@ has_shaken(const struct session *s)
 static uint64_t
 timeout_of(const struct session *s)
 {
-	return patience[s->patience].timeout_ms;
+	return limits_of_time[s->timeouts].timeout_ms;
 }
 
 static uint64_t
@@ -334,7 +337,7 @@ has_failed(const struct session *s, int side)
 static void
 look(struct session *s)
 {
-	if (s->relayed || s->connection == NULL || !s->connection->relaying)
+	if (s->relayed || s->connection == NULL || s->connection->phase == PHASE_OPENING)
 		return;
 	promise(has_shaken(s) && s->reached, "what is relayed has been agreed");
 	s->relayed = 1;
@@ -692,7 +695,7 @@ forget(struct session *s)
 
 /* The other planes have so many connections, but together not more than there may be. */
 static void
-others_have(uint64_t first, uint64_t last, uint64_t strangers)
+others_have(uint64_t first, uint64_t last, uint64_t unauthenticated)
 {
 	uint64_t ours = counts[PLANE_ACTIVE], room = UINT64_MAX;
 
@@ -702,7 +705,7 @@ others_have(uint64_t first, uint64_t last, uint64_t strangers)
 	last = last < room - first ? last : room - first;
 	counters[0][PLANE_ACTIVE] = first;
 	counters[SLOTS - 1][PLANE_ACTIVE] = last;
-	counters[0][PLANE_STRANGERS] = strangers;
+	counters[0][PLANE_UNAUTHENTICATED] = unauthenticated;
 }
 
 /* Steps that a peer takes on one of the sockets. */
@@ -801,7 +804,7 @@ give(void)
 			count += s->fed_length - before;
 		}
 	}
-	simulated_signal(nudge, 0);		/* the others have seen it */
+	simulated_signal(wake, 0);		/* the others have seen it */
 	return count > 0;
 }
 
@@ -843,8 +846,9 @@ latest(const struct session *s)
 	if (s->shaken_by < by && !has_shaken(s))
 		by = s->shaken_by;
 	/* how often the plane finds that something is on its way in the system, it alone knows */
-	if (s->relayed && s->connection->lost < 0 && patience[s->patience].idle_ms != UINT64_MAX)
-		by = s->connection->patience.place == 0 ? 0 : s->connection->patience.due_ms;
+	if (s->relayed && flows_failed(&s->connection->relay.flows) < 0 &&
+	    limits_of_time[s->timeouts].idle_ms != UINT64_MAX)
+		by = s->connection->timeout.place == 0 ? 0 : s->connection->timeout.due_ms;
 	return by;
 }
 
@@ -973,7 +977,7 @@ socklen_t
 on_accept(struct simulated_socket *socket, struct sockaddr_storage *address)
 {
 	static const char *const sources[] = { "192.0.2.1", "192.0.2.2" };
-	const struct session *s = owner(socket);
+	struct session *s = owner(socket);
 	struct plane_address made;
 	uint8_t name[16] = { 0x20, 0x01, 0x0d, 0xb8 };
 
@@ -991,7 +995,7 @@ on_accept(struct simulated_socket *socket, struct sockaddr_storage *address)
 		plane_address(&made, AF_INET6, name, 16, (uint16_t)(s - sessions), 0, 0);
 	}
 	memcpy(address, made.bytes, made.length);
-	sum_accepted++;
+	s->number = ++sum_accepted;
 	return made.length;
 }
 
@@ -1011,7 +1015,8 @@ session_at(const struct plane_address *address)
 void
 on_watch(struct simulated_socket *socket, const struct epoll_event *event)
 {
-	struct connection *connection = (struct connection *)(uintptr_t)(event->data.u64 & ~1ull);
+	struct endpoint *endpoint = (struct endpoint *)(uintptr_t)event->data.u64;
+	struct connection *connection;
 	struct session *s;
 
 	if (socket->owner < 0) {
@@ -1020,16 +1025,18 @@ on_watch(struct simulated_socket *socket, const struct epoll_event *event)
 		return;
 	}
 	s = owner(socket);
-	promise((int)(event->data.u64 & 1) == socket->side, "an event is of its side");
+	connection = connection_of_endpoint(endpoint);
+	promise((int)endpoint->side == socket->side, "an event is of its side");
 	if (socket->side == target(s)) {
 		promise(connection == s->connection, "an event is of its connection");
 		return;
 	}
-	s->connection = connection;
+	s->connection = s->made = connection;
 	s->begun = 1;
+	s->begun_at = simulated_now_ms();
 	for (size_t i = 0; i < PIPES; i++) {
 		if (pipes[i].pipe == connection->pipe) {
-			s->patience = pipes[i].patience;
+			s->timeouts = pipes[i].timeouts;
 			s->targets.count = pipes[i].targets.count;
 			memcpy(s->targets.address, pipes[i].targets.address,
 			    s->targets.count * sizeof(s->targets.address[0]));
@@ -1054,66 +1061,96 @@ on_unwatch(struct simulated_socket *socket)
 /* What the plane calls to connect: we look who that is about, and what has come of it. */
 
 static void
-begin_trying(struct connection *connection)
+begin_trying(struct connector *connector)
 {
 	promise(trying == NULL, "one is connected at a time");
-	trying = session_of(connection);
+	trying = session_of(OWNER_OF(connector, struct connection, connector));
 	promise(trying != NULL, "who has ended is not connected");
 }
 
-static void
-end_trying(void)
+static enum connect_result
+end_trying(enum connect_result result)
 {
 	struct session *s = trying;
 	uint64_t now = simulated_now_ms();
 
 	trying = NULL;
-	if (s->connection == NULL || s->reached)
-		return;
-	if (s->connection->targets == NULL) {
+	if (result == CONNECT_FAILED || s->reached)
+		return result;
+	if (result == CONNECT_DONE) {
 		s->reached = 1;
 		if (s->role == ROLE_C)
 			s->shaken_by = later(now, timeout_of(s));
-		look(s);
 	} else if (s->socket[target(s)] == NULL) {
 		promise(now < s->reach_by, "nobody goes on who is too late");
 		s->attempt_due = s->reach_by - now < RETRY_MS ? s->reach_by : now + RETRY_MS;
 	}
+	return result;
 }
 
-void __real_connect_begin(struct plane *plane, struct connection *connection);
-void __wrap_connect_begin(struct plane *plane, struct connection *connection);
-void __real_connect_go_on(struct plane *plane, struct connection *connection);
-void __wrap_connect_go_on(struct plane *plane, struct connection *connection);
-void __real_connect_timed_out(struct plane *plane, struct connection *connection);
-void __wrap_connect_timed_out(struct plane *plane, struct connection *connection);
+enum connect_result __real_connect_begin(struct connector *connector,
+    const struct plane_pipe_settings *settings, int epoll, uint64_t now_ms);
+enum connect_result __wrap_connect_begin(struct connector *connector,
+    const struct plane_pipe_settings *settings, int epoll, uint64_t now_ms);
+enum connect_result __real_connect_step(struct connector *connector,
+    const struct plane_pipe_settings *settings, int epoll);
+enum connect_result __wrap_connect_step(struct connector *connector,
+    const struct plane_pipe_settings *settings, int epoll);
+enum connect_result __real_connect_time_out(struct connector *connector,
+    const struct plane_pipe_settings *settings, int epoll);
+enum connect_result __wrap_connect_time_out(struct connector *connector,
+    const struct plane_pipe_settings *settings, int epoll);
 
-void
-__wrap_connect_begin(struct plane *the_plane, struct connection *connection)
+enum connect_result
+__wrap_connect_begin(struct connector *connector, const struct plane_pipe_settings *settings,
+    int epoll, uint64_t now_ms)
 {
-	begin_trying(connection);
-	promise(trying->role == ROLE_C || is_proved(trying), "no stranger reaches the target");
+	begin_trying(connector);
+	promise(now_ms == simulated_now_ms(), "it is told the time");
+	promise(trying->role == ROLE_C || is_proved(trying), "only who is authentic reaches the target");
 	trying->reach_by = later(simulated_now_ms(), timeout_of(trying));
-	__real_connect_begin(the_plane, connection);
-	end_trying();
+	return end_trying(__real_connect_begin(connector, settings, epoll, now_ms));
 }
 
-void
-__wrap_connect_go_on(struct plane *the_plane, struct connection *connection)
+enum connect_result
+__wrap_connect_step(struct connector *connector, const struct plane_pipe_settings *settings,
+    int epoll)
 {
-	begin_trying(connection);
-	__real_connect_go_on(the_plane, connection);
-	end_trying();
+	enum connect_result result;
+
+	begin_trying(connector);
+	if (trying->socket[target(trying)] != NULL)
+		return end_trying(__real_connect_step(connector, settings, epoll));
+	result = __real_connect_step(connector, settings, epoll);
+	promise(result == CONNECT_WAIT, "a pause is not cut short");
+	trying = NULL;
+	return result;
 }
 
-void
-__wrap_connect_timed_out(struct plane *the_plane, struct connection *connection)
+enum connect_result
+__wrap_connect_time_out(struct connector *connector, const struct plane_pipe_settings *settings,
+    int epoll)
 {
-	begin_trying(connection);
+	begin_trying(connector);
 	promise(simulated_now_ms() >= trying->attempt_due || trying->socket[target(trying)] == NULL,
 	    "a target has its time");
-	__real_connect_timed_out(the_plane, connection);
-	end_trying();
+	return end_trying(__real_connect_time_out(connector, settings, epoll));
+}
+
+/* And what it calls for an exponentiation. */
+
+void __real_lifecycle_compute(struct plane *plane, struct connection *connection);
+void __wrap_lifecycle_compute(struct plane *plane, struct connection *connection);
+
+void
+__wrap_lifecycle_compute(struct plane *the_plane, struct connection *connection)
+{
+	const struct session *s = session_of(connection);
+	int is_in_vain = connection->endpoint[CRYPT].failed && s->socket[CRYPT]->error != 0;
+	size_t before = simulated_powers;
+
+	__real_lifecycle_compute(the_plane, connection);
+	promise(!is_in_vain || simulated_powers == before, "nothing is computed for whom was reset");
 }
 
 void
@@ -1252,6 +1289,21 @@ on_failure(struct simulated_socket *socket)
 }
 
 void
+on_free(const void *memory, size_t size)
+{
+	static const uint8_t zeros[BATCH_PLAIN];
+
+	for (size_t i = 0; i < SESSIONS; i++) {
+		struct session *s = &sessions[i];
+
+		if (s->id != 0 && s->made == memory)
+			s->made = NULL;
+		if (s->id != 0 && s->made != NULL && s->made->relay.flows.flow[CRYPT].unsent == memory)
+			promise(memcmp(memory, zeros, size) == 0, "no plaintext is left behind");
+	}
+}
+
+void
 on_fault(enum simulated_call call, struct simulated_socket *socket)
 {
 	trace("    fault\n");
@@ -1317,19 +1369,27 @@ retarget(unsigned count, unsigned kinds)
 
 /* The pipe with these options, or NULL if the system refuses. */
 static struct told *
-pipe_with(int options, size_t how_patient)
+pipe_with(int options, size_t timeouts)
 {
-	struct told *told = &pipes[(size_t)(options & PIPE_OPTIONS) * LENGTH(patience) + how_patient];
-	struct plane_address bound;
+	struct told *told = &pipes[(size_t)(options & PIPE_OPTIONS) * LENGTH(limits_of_time) + timeouts];
+	struct plane_pipe_settings settings;
 	size_t before = faults;
 
 	if (told->pipe != NULL)
 		return told;
-	make_target(&bound, 0, 0);
-	told->patience = how_patient;
-	told->pipe = plane_pipe_new(options & SERVER ? ROLE_S : ROLE_C, K, !(options & STRONG),
-	    (options & REQUIRE_PFS) != 0, options & STRONG, patience[how_patient].timeout_ms,
-	    patience[how_patient].idle_ms, patience[how_patient].bound ? &bound : NULL);
+	told->timeouts = timeouts;
+	settings = (struct plane_pipe_settings){
+		.role = options & SERVER ? ROLE_S : ROLE_C,
+		.K = K,
+		.weak = !(options & STRONG),
+		.require_pfs = (options & REQUIRE_PFS) != 0,
+		.keepalive = options & STRONG,
+		.timeout_ms = limits_of_time[timeouts].timeout_ms,
+		.idle_ms = limits_of_time[timeouts].idle_ms,
+	};
+	if (limits_of_time[timeouts].bound)
+		make_target(&settings.bind, 0, 0);
+	told->pipe = plane_pipe_new(&settings);
 	if (told->pipe == NULL) {
 		promise(faults > before, "a pipe is made, unless the system refuses");
 		return NULL;
@@ -1348,15 +1408,15 @@ serve(const struct act *act)
 		return;
 	service = (struct plane_service){
 		.listener = listener->fd,
-		.nudge = act->a & SHARED ? nudge->fd : -1,
+		.wake = act->a & SHARED ? wake->fd : -1,
 		.pipe = told->pipe,
 		.counters = counters[0],
 		.stride = STRIDE,
 		.slots = SLOTS,
 		.workers = act->a & SHARED ? SLOTS : 1,
 		.limit = limits[act->b & 3],
-		.strangers = limits[act->b >> 2 & 3],
-		.strangers_per_source = limits[act->b >> 4 & 3],
+		.unauthenticated = limits[act->b >> 2 & 3],
+		.unauthenticated_per_source = limits[act->b >> 4 & 3],
 		.tell_clean = (act->a & TELL_CLEAN) != 0,
 	};
 	error = plane_serve(plane, &service);
@@ -1369,7 +1429,7 @@ static void
 stop_serving(void)
 {
 	plane_stop_serving(plane);
-	promise(!listener->watched && !nudge->watched, "who does not serve does not look");
+	promise(!listener->watched && !wake->watched, "who does not serve does not look");
 	if (!serving)
 		return;
 	serving = 0;
@@ -1446,6 +1506,27 @@ is_target(const struct plane_address *address, const struct session *s, size_t i
 	    memcmp(address->bytes, told->bytes, told->length) == 0;
 }
 
+/* Is the side right that has failed? */
+static int
+is_side(const struct session *s, const struct plane_ending *ending)
+{
+	int failed = ending->side - PLANE_SIDE_PLAIN;
+
+	switch (ending->cause) {
+	case PLANE_CLEAN: case PLANE_SHED: case PLANE_TOO_MANY: case PLANE_IDLE: case PLANE_ABORTED:
+		return ending->side == PLANE_SIDE_NONE;
+	case PLANE_UNREACHED: case PLANE_UNANSWERED:
+		return failed == target(s);
+	case PLANE_PLAIN_LOST:
+		return failed == PLAIN;
+	case PLANE_SOCKET_ERROR:
+		return (failed == PLAIN || failed == CRYPT) &&
+		    (has_failed(s, failed) || s->socket[failed]->deaf || s->excused);
+	default:
+		return failed == CRYPT;
+	}
+}
+
 static void
 check_cause(const struct session *s, const struct plane_ending *ending)
 {
@@ -1470,7 +1551,7 @@ check_cause(const struct session *s, const struct plane_ending *ending)
 		promise(!s->reached, "the cause is right");
 		promise(is_last || is_shortage(ending->error), "all targets are tried");
 		promise(targets == 0 ? ending->error == 0 : ending->error == s->refused_error ||
-		    (ending->error == EAFNOSUPPORT && patience[s->patience].bound),
+		    (ending->error == EAFNOSUPPORT && limits_of_time[s->timeouts].bound),
 		    "the cause is right");
 		break;
 	case PLANE_UNANSWERED:
@@ -1486,15 +1567,15 @@ check_cause(const struct session *s, const struct plane_ending *ending)
 		    !has_shaken(s)), "who is in time is not hurried");	/* or has to compute yet */
 		break;
 	case PLANE_SHED:
-		promise(service.strangers > 0 && !s->relayed, "the cause is right");
+		promise(service.unauthenticated > 0 && !s->relayed, "the cause is right");
 		break;
 	case PLANE_TOO_MANY:
-		promise(service.strangers_per_source > 0 && !s->relayed &&
+		promise(service.unauthenticated_per_source > 0 && !s->relayed &&
 		    !(s->options & (CARRIED | ACCEPTED_UNIX)), "the cause is right");
 		break;
 	case PLANE_IDLE:
 		promise(s->relayed &&
-		    s->closed_at >= later(s->sent_at, patience[s->patience].idle_ms),
+		    s->closed_at >= later(s->sent_at, limits_of_time[s->timeouts].idle_ms),
 		    "nobody is idle who carries something");
 		break;			/* what fails in the same moment may not have been told yet */
 	case PLANE_NO_KEY:
@@ -1577,6 +1658,10 @@ take_ending(const struct plane_ending *ending)
 	promise(s < sessions + SESSIONS && s->id != 0 && s->begun && s->connection == NULL &&
 	    !(s->options & CARRIED) == (ending->id == 0), "every end is told once");
 	promise(ending->role == (int)s->role, "it is told of which kind it was");
+	promise(ending->number == s->number, "it is told which one it was");
+	promise(ending->duration_ms >= s->closed_at - s->begun_at &&
+	    ending->duration_ms <= simulated_now_ms() - s->begun_at, "it is told how long it was");
+	promise(is_side(s, ending), "it is told which side has failed");
 	promise(ending->cause != PLANE_CLEAN || ending->id != 0 || service.tell_clean,
 	    "what nobody wants to hear is not told");
 	check_ended(s, ending);
@@ -1610,7 +1695,7 @@ is_like(const struct session *a, const struct session *b)
 }
 
 static int
-is_stranger(const struct session *s)
+is_unauthenticated(const struct session *s)
 {
 	return s->id != 0 && s->connection != NULL &&
 	    !(s->socket[CRYPT] != NULL && is_proved(s));
@@ -1619,23 +1704,25 @@ is_stranger(const struct session *s)
 static void
 check_counters(void)
 {
-	uint64_t active = 0, strangers = 0;
+	uint64_t active = 0, unauthenticated = 0;
 
 	for (size_t i = 0; i < SESSIONS; i++) {
 		const struct session *s = &sessions[i];
 		uint64_t alike = 0;
 
 		active += s->id != 0 && s->begun;
-		strangers += (uint64_t)is_stranger(s);
-		for (size_t k = 0; k < SESSIONS && is_stranger(s); k++)
-			alike += is_stranger(&sessions[k]) && is_like(s, &sessions[k]);
-		promise(service.strangers_per_source == 0 || alike <= service.strangers_per_source,
-		    "one source has not too many strangers");
+		unauthenticated += (uint64_t)is_unauthenticated(s);
+		for (size_t k = 0; k < SESSIONS && is_unauthenticated(s); k++)
+			alike += is_unauthenticated(&sessions[k]) && is_like(s, &sessions[k]);
+		promise(service.unauthenticated_per_source == 0 || alike <= service.unauthenticated_per_source,
+		    "one source has not too many unauthenticated connections");
 	}
 	promise(counts[PLANE_ACTIVE] == active, "who is there is counted");
-	promise(counts[PLANE_STRANGERS] == strangers, "strangers are counted");
-	promise(service.strangers == 0 || has_carried || strangers <= service.strangers,
-	    "there are not too many strangers");
+	promise(counts[PLANE_UNAUTHENTICATED] == unauthenticated,
+	    "unauthenticated connections are counted");
+	promise(service.unauthenticated == 0 || has_carried ||
+	    unauthenticated <= service.unauthenticated,
+	    "there are not too many unauthenticated connections");
 }
 
 /* Returns what else is wanted. */
@@ -1752,10 +1839,10 @@ perform(const struct act *act)
 		crowded = act->a & 1;
 		break;
 	case RUN:
-		if (timeouts[act->a % LENGTH(timeouts)] < 0)
+		if (run_times[act->a % LENGTH(run_times)] < 0)
 			run_until_it_waits(1 + act->b % 4);
 		else
-			run(timeouts[act->a % LENGTH(timeouts)], 1 + act->b % 4);
+			run(run_times[act->a % LENGTH(run_times)], 1 + act->b % 4);
 		break;
 	case ABORT_ALL:
 		abort_all();
@@ -1764,7 +1851,7 @@ perform(const struct act *act)
 		simulated_pass(number);
 		break;
 	case SIGNAL:
-		simulated_signal(side ? nudge : control, act->a & 1);
+		simulated_signal(side ? wake : control, act->a & 1);
 		break;
 	case FAULT:
 		fault(act->a % CALLS, act->b);
@@ -1869,7 +1956,7 @@ begin(void)
 	trying = NULL;
 	control = simulated_new(SIGNAL_ONLY, AF_UNSPEC);
 	listener = simulated_new(LISTENER, AF_UNSPEC);
-	nudge = simulated_new(COUNTER, AF_UNSPEC);
+	wake = simulated_new(COUNTER, AF_UNSPEC);
 	retarget(0, 0);
 	retarget(1, 0);
 	plane = plane_new(control->fd, counts);
@@ -1890,7 +1977,7 @@ end(void)
 	promise(simulated_allocated() == 0, "everything is freed");
 	simulated_close(control->fd);
 	simulated_close(listener->fd);
-	simulated_close(nudge->fd);
+	simulated_close(wake->fd);
 	promise(simulated_open() == 0, "all descriptors are closed");
 }
 

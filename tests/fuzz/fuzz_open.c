@@ -16,13 +16,13 @@
 #include <string.h>
 
 #include "bytes.h"
-#include "kernel.h"
-#include "packet.h"
+#include "kernels/registry.h"
+#include "protocol/packet.h"
 
 #define PACKETS_MAX 100			/* more than two groups */
 #define UNTOUCHED 0x5a
 
-enum { SHA256, AES256CTR };		/* the primitives, in kernel.h's order */
+enum { SHA256, AES256CTR };		/* the primitives, in registry.h's order */
 enum { RAW, SEALED, MODES };
 
 struct recipe {

@@ -55,17 +55,19 @@ def compile_connection(program: Path, *options: str) -> None:
     flags = ("clang", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{NATIVE}")
     simulated = ("-include", str(HERE / "simulated.h"))
     directories = ("aes256ctr", "cpu", "sha256")
-    crypto = [path for name in directories for path in sorted((NATIVE / name).glob("*.c"))]
-    crypto += [NATIVE / name for name in ("hmac_sha256.c", "packet.c")]
+    kernels = NATIVE / "kernels"
+    crypto = [path for name in directories for path in sorted((kernels / name).glob("*.c"))]
+    crypto += [NATIVE / "protocol" / name for name in ("hmac_sha256.c", "packet.c")]
     world = [HERE / name for name in ("fuzz_connection.c", "simulated.c")]
-    plane = ("plane.c", "accept.c", "connect.c", "timers.c", "negotiate.c", "relay.c")
-    plane += ("handshake.c", "secret.c")
-    wraps = [f"-Wl,--wrap=connect_{name}" for name in ("begin", "go_on", "timed_out")]
+    plane = [*sorted((NATIVE / "plane").glob("*.c")), NATIVE / "protocol" / "handshake.c"]
+    plane.append(NATIVE / "secret" / "secret.c")
+    wraps = [f"-Wl,--wrap=connect_{name}" for name in ("begin", "step", "time_out")]
+    wraps.append("-Wl,--wrap=lifecycle_compute")
     with tempfile.TemporaryDirectory() as objects:
         for sources in (["-fno-sanitize=undefined", *crypto], [*simulated, *world]):
             command = [*flags, *SANITIZERS, "-c", *map(str, sources)]
             subprocess.run(command, cwd=objects, check=True)
-        files = [*(NATIVE / name for name in plane), *Path(objects).glob("*.o")]
+        files = [*plane, *Path(objects).glob("*.o")]
         # what is compared gives no hint: our mutator makes acts, not bytes
         quick = (*FUZZER, "-fno-sanitize-coverage=trace-cmp")
         sources = [*simulated, *map(str, files)]

@@ -29,7 +29,7 @@ TELL_CLEAN, SHARED = 16, 32  # of serving
 PLAIN, CRYPT = 0, 1
 ALL = 0xFFFF
 AT_ONCE, UNTIL_IT_WAITS = 0, 1  # the timeouts of RUN
-BOUND = 3  # the patience of a pipe that has an address; it gives up the idle before the slow
+BOUND = 3  # the timeouts of a pipe that has an address; it gives up the idle before the slow
 ROOMY = 7  # the capacity of both sockets is the largest
 
 
@@ -39,23 +39,23 @@ def act(
     return struct.pack("<BBH", WHAT[what], session | side << 2 | extra << 3, number)
 
 
-def opened(*options: str, capacity: int = ROOMY, session: int = 0, patience: int = 0) -> bytes:
+def opened(*options: str, capacity: int = ROOMY, session: int = 0, timeouts: int = 0) -> bytes:
     """Begin a connection; ``TARGET_UNIX``: to such a socket."""
     flags = sum(OPTION[option] for option in options if option != "TARGET_UNIX")
     sizes = capacity | capacity << 3
     to = act("RETARGET", 0x0101) if "TARGET_UNIX" in options else b""
-    return to + act("OPEN", flags | sizes << 8, session=session, extra=patience << 2)
+    return to + act("OPEN", flags | sizes << 8, session=session, extra=timeouts << 2)
 
 
-def established(*options: str, capacity: int = ROOMY, session: int = 0, patience: int = 0) -> bytes:
+def established(*options: str, capacity: int = ROOMY, session: int = 0, timeouts: int = 0) -> bytes:
     """Begin a connection and let it come to be relayed."""
-    begun = opened(*options, capacity=capacity, session=session, patience=patience)
+    begun = opened(*options, capacity=capacity, session=session, timeouts=timeouts)
     return begun + act("SHAKE", session=session)
 
 
-def served(*options: str, manner: int = 0, limits: int = 0, patience: int = 0) -> bytes:
+def served(*options: str, manner: int = 0, limits: int = 0, timeouts: int = 0) -> bytes:
     flags = sum(OPTION[option] for option in options) | manner
-    return act("SERVE", flags | limits << 8, extra=patience)
+    return act("SERVE", flags | limits << 8, extra=timeouts)
 
 
 RUN = act("RUN", UNTIL_IT_WAITS)
@@ -124,6 +124,13 @@ def moments() -> Iterator[tuple[str, bytes]]:
         fails = act("FAULT", call | 0x100) + DOWN + act("FAULT", call | 0x200) + UP + act("FINISH")
         yield f"fault-{call}", start + fails + RUN
         yield f"fault-at-first-{call}", act("FAULT", call | 0x100) + established() + UP
+    strong = b"".join(opened("SERVER", "STRONG", session=i) for i in range(3)) + act("RUN")
+    proofs = (
+        act("TAKE", ALL, side=CRYPT, session=i) + act("FEED", 320, side=CRYPT, session=i)
+        for i in range(3)
+    )
+    reset = b"".join(act("RESET", side=CRYPT, session=i) for i in range(3))
+    yield "reset-while-waiting-to-be-computed", strong + b"".join(proofs) + act("RUN") + reset + RUN
     yield "drained", start + act("RESET") + RUN + act("TICK", 250) + RUN
     yield "aborted", start + opened(session=1) + act("ABORT_ALL") + act("RUN") + RUN
     yield "signals", act("SIGNAL", 1) + RUN + act("SIGNAL", 3, side=1) + RUN + established() + UP
@@ -139,7 +146,7 @@ def accepting() -> Iterator[tuple[str, bytes]]:
     end = act("FINISH") + act("FINISH", side=CRYPT) + RUN
     yield "accepted", served() + established() + UP + DOWN + end
     yield "accepted-and-told", served("SERVER", manner=TELL_CLEAN) + established() + UP + end
-    yield "accepted-as-stranger", served("SERVER", manner=SHARED) + four + act("SHAKE") + UP
+    yield "accepted-on-the-server-side", served("SERVER", manner=SHARED) + four + act("SHAKE") + UP
     yield "limited", served(limits=1) + established() + two + later + end + RUN
     yield (
         "limited-by-others",
@@ -175,21 +182,21 @@ def connecting() -> Iterator[tuple[str, bytes]]:
         for call in (8, 9, 10):
             for error in range(4):
                 fails = act("FAULT", call | error << 8)
-                bound = opened(*options, patience=BOUND)
+                bound = opened(*options, timeouts=BOUND)
                 yield f"fault-{name}-{call}-{error}", fails + bound + proved + refused + silent * 3
         again = act("FAULT", 8 | 3 << 8) + refused + act("FEED", 100) + RUN
         yield f"shortage-{name}", start + again + act("SHAKE")
-    for patience, role in product(range(4), ("", "SERVER")):
-        start = established(*[role] if role else [], patience=patience)
-        yield f"patience-{patience}-{role.lower()}", start + UP + act("TICK", 150) + RUN
+    for timeouts, role in product(range(4), ("", "SERVER")):
+        start = established(*[role] if role else [], timeouts=timeouts)
+        yield f"timeouts-{timeouts}-{role.lower()}", start + UP + act("TICK", 150) + RUN
     slow = opened("SERVER") + RUN + act("TICK", 150)
     yield "slow-and-then-silent", slow + proved + silent * 3
-    rest = established(capacity=3, patience=BOUND) + act("FEED", 9000) + act("RESET") + RUN
+    rest = established(capacity=3, timeouts=BOUND) + act("FEED", 9000) + act("RESET") + RUN
     yield "rest-for-an-idle-peer", rest + act("TICK", 70) + RUN + act("TAKE", ALL, side=CRYPT) + RUN
     slower = (act("TICK", 40) + act("TAKE", 1000, side=CRYPT) + RUN) * 4
     yield (
         "slow-but-not-idle",
-        established(capacity=3, patience=1) + act("FEED", 9000) + RUN + slower,
+        established(capacity=3, timeouts=1) + act("FEED", 9000) + RUN + slower,
     )
     yield "nowhere", act("RETARGET", 0) + opened() + RUN
 

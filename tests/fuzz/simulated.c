@@ -32,6 +32,7 @@ static struct {
 } the;
 
 size_t simulated_polls;
+size_t simulated_powers;
 int simulated_held;
 int tracing;
 
@@ -160,8 +161,10 @@ simulated_free(void *p)
 	if (p == plane_memory) {
 		plane_memory_used = 0;
 		ASAN_POISON_MEMORY_REGION(plane_memory, sizeof(plane_memory));
-	} else
+	} else {
+		on_free(p, __sanitizer_get_allocated_size(p));
 		free(p);
+	}
 }
 
 void *
@@ -207,6 +210,7 @@ simulated_getentropy(void *buffer, size_t length)
 void
 simulated_group14_power_of_generator(const uint8_t x[32], uint8_t y[256])
 {
+	simulated_powers++;
 	memset(y, 0, 256);
 	for (size_t i = 0; i < 32; i++)
 		y[i] = x[i];
@@ -217,6 +221,7 @@ simulated_group14_power(const uint8_t base[256], const uint8_t x[32], uint8_t y[
 {
 	int is_one = 1;
 
+	simulated_powers++;
 	for (size_t i = 0; i < 256; i++)
 		is_one &= base[i] == (i == 255);
 	memcpy(y, base, 256);

@@ -29,9 +29,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "connection.h"
-#include "handshake.h"
-#include "secret_memory.h"
+#include "plane/connection.h"
+#include "plane/plane.h"
+#include "plane/state.h"
+#include "protocol/handshake.h"
+#include "secret/secret_memory.h"
 
 /* Batches of a few packets, so that filling one costs little; the plane's own buffers are larger. */
 #undef BATCH_PACKETS
@@ -93,7 +95,9 @@ void *simulated_realloc(void *p, size_t size);
 void *simulated_secret_alloc(size_t size);
 void simulated_secret_free(void *p, size_t size);
 
-/* Stand-ins for the exponentiations that commute as those do, and take no time. */
+/* Stand-ins for the exponentiations that commute as those do, and take no time; and how many there
+ * were. */
+extern size_t simulated_powers;
 void simulated_group14_power(const uint8_t base[256], const uint8_t x[32], uint8_t y[256]);
 void simulated_group14_power_of_generator(const uint8_t x[32], uint8_t y[256]);
 
@@ -237,6 +241,9 @@ void on_close(struct simulated_socket *socket);
 
 /* From now on, there may be an error on the socket. */
 void on_failure(struct simulated_socket *socket);
+
+/* Our program frees memory that it has allocated. */
+void on_free(const void *memory, size_t size);
 
 /* A call about the socket, or about none in particular (NULL), fails as it was told to. */
 void on_fault(enum simulated_call call, struct simulated_socket *socket);

@@ -39,8 +39,8 @@ __wrap_equal_in_constant_time(const uint8_t *a, const uint8_t *b, size_t length)
 FAULTS["connection"] = (
     FAULTS["open"]
     + """
-void __real_accept_made_room(struct plane *plane);
-void __wrap_accept_made_room(struct plane *plane);
+void __real_accept_on_room(struct plane *plane);
+void __wrap_accept_on_room(struct plane *plane);
 int __real_simulated_close(int fd);
 int __wrap_simulated_close(int fd);
 int __real_simulated_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event);
@@ -55,10 +55,12 @@ void __real_timer_set(struct timers *timers, struct timer *timer, uint64_t due_m
 void __wrap_timer_set(struct timers *timers, struct timer *timer, uint64_t due_ms);
 
 void
-__wrap_accept_made_room(struct plane *plane)
+__wrap_accept_on_room(struct plane *plane)
 {
-	if (!is_planted("room is not noticed"))
-		__real_accept_made_room(plane);
+	if (is_planted("room is not noticed"))
+		plane->room_made = 0;
+	else
+		__real_accept_on_room(plane);
 }
 
 void
@@ -125,7 +127,7 @@ __wrap_simulated_recv(int fd, void *buffer, size_t room, int flags)
 WRAPPED = {
     "open": ["equal_in_constant_time"],
     "connection": [
-        "accept_made_room",
+        "accept_on_room",
         "equal_in_constant_time",
         "simulated_close",
         "simulated_epoll_ctl",

@@ -15,12 +15,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernel.h"
-#include "modexp/modexp.h"
-#include "packet.h"
-#include "sha256/sha256.h"
+#include "kernels/modexp/modexp.h"
+#include "kernels/registry.h"
+#include "kernels/sha256/sha256.h"
+#include "protocol/packet.h"
 
-enum { SHA256, AES256CTR, MODEXP, PRIMITIVES };	/* in kernel.h's order */
+enum { SHA256, AES256CTR, MODEXP, PRIMITIVES };	/* in registry.h's order */
 
 #define BATCH_MAX 129
 #define STRIDE (PACKET_BYTES + 1)		/* nothing is aligned */

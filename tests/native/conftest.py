@@ -29,7 +29,7 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 
 class Kernel(NamedTuple):
-    """A kernel by its names, and by the numbers that kernel.h knows it by."""
+    """A kernel by its names, and by the numbers that registry.h knows it by."""
 
     primitive: str
     name: str

@@ -22,7 +22,8 @@ from spiped._native import ffi, lib
 from tests.native.guarded import Guarded, guarded, placements
 
 ROOT = Path(__file__).resolve().parents[2]
-MODEXP = ROOT / "_native" / "modexp"
+NATIVE = ROOT / "_native"
+MODEXP = NATIVE / "kernels" / "modexp"
 VECTORS = json.loads((ROOT / "tests" / "vectors" / "vectors.json").read_text())
 
 P = int(VECTORS["group14_p"], 16)
@@ -207,11 +208,12 @@ def test_the_digits_of_32_bit_cpus(tmp_path: Path) -> None:
     if shutil.which(compiler[0]) is None:
         pytest.skip("there is no C compiler")
     library = tmp_path / "modexp32.so"
-    sources = [*MODEXP.glob("*.c"), ROOT / "_native" / "cpu" / "cpu.c"]
+    sources = [*MODEXP.glob("*.c"), NATIVE / "kernels" / "cpu" / "cpu.c"]
     subprocess.run(
         [
             *compiler,
             *("-std=gnu11", "-O2", "-fPIC", "-shared", "-U__SIZEOF_INT128__"),
+            f"-I{NATIVE}",
             *(str(source) for source in sources),
             *("-o", str(library)),
         ],

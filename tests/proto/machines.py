@@ -12,7 +12,7 @@ from spiped.proto.handshake import Handshake, Role, Secrets
 
 
 class NativeHandshake:
-    """`_native/handshake.h`, used as `proto.handshake.Handshake` is."""
+    """`_native/protocol/handshake.h`, used as `proto.handshake.Handshake` is."""
 
     def __init__(
         self, crypto: Backend, role: Role, K: Buffer, secrets: Secrets, *, require_pfs: bool

@@ -23,12 +23,12 @@
 
 #include <valgrind/memcheck.h>
 
-#include "hmac_sha256.h"
-#include "kernel.h"
-#include "modexp/modexp.h"
-#include "packet.h"
-#include "secret.h"
-#include "sha256/sha256.h"
+#include "kernels/modexp/modexp.h"
+#include "kernels/registry.h"
+#include "kernels/sha256/sha256.h"
+#include "protocol/hmac_sha256.h"
+#include "protocol/packet.h"
+#include "secret/secret.h"
 
 #define PACKETS 19			/* a full group of packet.c's, and a broken one */
 
@@ -179,7 +179,7 @@ check_packets(void)
 	return ok;
 }
 
-/* What is checked of each primitive; in the order of kernel.h. */
+/* What is checked of each primitive; in the order of registry.h. */
 static int (*const checks[][2])(void) = {
 	{ check_hash, check_packets },
 	{ check_packets, NULL },

@@ -22,9 +22,9 @@
 
 #include <x86intrin.h>
 
-#include "kernel.h"
-#include "modexp/modexp.h"
-#include "packet.h"
+#include "kernels/modexp/modexp.h"
+#include "kernels/registry.h"
+#include "protocol/packet.h"
 
 #define TRAP_FLAG 0x100
 
@@ -139,7 +139,7 @@ excluded(const char *primitive, const char *kernel, int argc, char **argv)
 int
 main(int argc, char **argv)
 {
-	/* in the order of kernel.h */
+	/* in the order of registry.h */
 	static void (*const works[])(void) = { work_packets, work_packets, work_modexp };
 	struct sigaction action = { .sa_sigaction = on_trap, .sa_flags = SA_SIGINFO };
 	int ok = 1;

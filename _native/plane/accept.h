@@ -1,0 +1,36 @@
+#ifndef PLANE_ACCEPT_H
+#define PLANE_ACCEPT_H
+
+/*
+ * Accepting connections from the listening socket, and leaving it to other planes for a while.
+ *
+ * A plane that pauses wakes another one by an eventfd, because the system may have woken only us for
+ * the connections that are waiting.
+ */
+
+#include "service.h"
+
+struct plane;
+
+/* Accept, from now on.  Returns 0 or an errno value. */
+int accept_begin(struct plane *plane, const struct plane_service *service);
+
+/* Accept no more. */
+void accept_end(struct plane *plane);
+
+/* Another plane has paused: a connection may be waiting. */
+void accept_woken(struct plane *plane);
+
+/* A connection may be waiting: accept one, if there is room. */
+void accept_next(struct plane *plane);
+
+/* The pause is over: accept again. */
+void accept_resume(struct plane *plane);
+
+/* The system has run out of something (plane->shortage): pause for a moment, and clear that. */
+void accept_on_shortage(struct plane *plane);
+
+/* A connection has been freed (plane->room_made): end a pause that waits for that, and clear it. */
+void accept_on_room(struct plane *plane);
+
+#endif

@@ -1,0 +1,122 @@
+/*
+ * The beginning and the end of a connection: taking over its socket, and giving up all that it holds.
+ */
+#include "connection.h"
+
+#ifdef __linux__
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "clock.h"
+#include "counters.h"
+#include "secret/secret_memory.h"
+
+/* The family of an accepted socket. */
+static int
+domain_of(const struct arrival *arrival)
+{
+	socklen_t size = sizeof(int);
+	int domain = 0;
+
+	if (arrival->peer_length >= sizeof(arrival->peer->ss_family))
+		return arrival->peer->ss_family;
+	getsockopt(arrival->fd, SOL_SOCKET, SO_DOMAIN, &domain, &size);
+	return domain;
+}
+
+/* Keep the peer's address; that of a UNIX socket, which may be longer, identifies no one. */
+static void
+keep_peer(struct connection *connection, const struct arrival *arrival)
+{
+	if (arrival->peer == NULL || arrival->peer_length > sizeof(connection->peer))
+		return;
+	memcpy(&connection->peer, arrival->peer, arrival->peer_length);
+	connection->peer_length = (uint32_t)arrival->peer_length;
+}
+
+int
+connection_new(struct plane *plane, struct plane_pipe *pipe, const struct arrival *arrival,
+    struct connection **made)
+{
+	struct connection *connection = secret_alloc(sizeof(*connection));
+	struct endpoint *endpoint;
+	int error;
+
+	if (connection == NULL)
+		return ENOMEM;
+	endpoint = connection->endpoint;
+	connection->pipe = pipe;
+	connection->id = arrival->id;
+	connection->number = arrival->number;
+	connection->began_ms = clock_now_ms();
+	connection->attempt_timer.kind = TIMER_ATTEMPT;
+	connection->timeout.kind = TIMER_TIMEOUT;
+	keep_peer(connection, arrival);
+	endpoint_init(&endpoint[PLAIN], PLAIN);
+	endpoint_init(&endpoint[CRYPT], CRYPT);
+	flows_init(&connection->relay.flows, endpoint, &pipe->settings);
+
+	/* two for each connection, one for the listening socket */
+	error = timers_reserve(&plane->timers, 2 * (plane->connections + 1) + 1);
+	if (error == 0)
+		error = endpoint_open(&endpoint[accepted_side(connection)], plane->epoll, arrival->fd,
+		    domain_of(arrival));
+	if (error != 0) {
+		secret_free(connection, sizeof(*connection));
+		return error;
+	}
+	connect_prepare(&connection->connector, pipe, &endpoint[target_side(connection)]);
+	plane->connections++;
+	connection->queue = QUEUE_IDLE;
+	list_append(&plane->queue[QUEUE_IDLE], &connection->link);
+	list_append(&plane->unauthenticated, &connection->unauthenticated);
+	counter_add(plane->counters, PLANE_UNAUTHENTICATED, 1);
+	*made = connection;
+	return 0;
+}
+
+void
+connection_authenticate(struct plane *plane, struct connection *connection)
+{
+	if (connection->unauthenticated.next == NULL)
+		return;
+	list_remove(&connection->unauthenticated);
+	connection->unauthenticated.next = NULL;
+	counter_decrement(plane->counters, PLANE_UNAUTHENTICATED);
+}
+
+void
+connection_end(struct plane *plane, struct connection *connection,
+    const struct failure *failure)
+{
+	for (int side = PLAIN; side <= CRYPT; side++) {
+		/* Closing our sockets resets the connection; only here is that undone. */
+		if (failure->cause == PLANE_CLEAN)
+			endpoint_make_graceful(&connection->endpoint[side]);
+		endpoint_close(&connection->endpoint[side]);
+	}
+	flows_release(&connection->relay.flows);
+	negotiate_abandon(connection->handshake);
+	connection->handshake = NULL;
+	connection_authenticate(plane, connection);
+	timer_clear(&plane->timers, &connection->attempt_timer);
+	timer_clear(&plane->timers, &connection->timeout);
+	connection->failure = *failure;
+	connection->phase = PHASE_ENDED;
+	connection_move(plane, connection, QUEUE_ENDED);
+}
+
+void
+connection_free(struct plane *plane, struct connection *connection)
+{
+	connect_release(&connection->connector);
+	list_remove(&connection->link);
+	secret_free(connection, sizeof(*connection));
+	plane->connections--;
+	plane->room_made = 1;
+	counter_decrement(plane->counters, PLANE_ACTIVE);
+}
+
+#endif

@@ -1,0 +1,121 @@
+#ifndef PLANE_CONNECTION_H
+#define PLANE_CONNECTION_H
+
+/*
+ * A connection: its two endpoints, the state of each step, and the phase that it is in.
+ */
+
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "connect.h"
+#include "endpoint.h"
+#include "failure.h"
+#include "list.h"
+#include "negotiate.h"
+#include "pipe.h"
+#include "relay.h"
+#include "state.h"
+#include "timers.h"
+
+enum phase {
+	PHASE_OPENING,			/* connecting and negotiating, as far as these say */
+	PHASE_RELAYING,
+	PHASE_DRAINING,			/* an endpoint has failed, and the rest is being delivered */
+	PHASE_ENDED			/* closed, to be reported */
+};
+
+/* How far one of the two parts of opening has come. */
+enum progress {
+	PROGRESS_NONE,
+	PROGRESS_UNDER_WAY,
+	PROGRESS_DONE
+};
+
+struct connection {
+	struct link link;		/* in a queue of the plane's, */
+	uint8_t queue;			/* enum queue: which */
+	uint8_t phase;			/* enum phase */
+	uint8_t connecting;		/* enum progress, both */
+	uint8_t negotiating;
+	uint32_t peer_length;		/* 0: unknown */
+	struct link unauthenticated;	/* linked until the peer has proved to hold the key, then NULL */
+	const struct plane_pipe *pipe;
+	uint64_t id;			/* as in struct plane_ending */
+	uint64_t number;
+	uint64_t began_ms;
+	struct failure failure;		/* why it has ended */
+	struct endpoint endpoint[2];
+	struct connector connector;
+	struct timer attempt_timer;
+	struct timer timeout;
+	struct handshake *handshake;	/* while negotiating is under way, else NULL */
+	struct relay relay;
+	struct sockaddr_in6 peer;	/* or a shorter one */
+};
+
+/* A socket that has been accepted, and how the connection is to be reported. */
+struct arrival {
+	int fd;				/* the accepted, non-blocking socket */
+	uint64_t id;
+	uint64_t number;
+	const struct sockaddr_storage *peer;	/* NULL: unknown */
+	size_t peer_length;
+};
+
+/* The side that is accepted, and the one that is connected to the target. */
+static inline int
+accepted_side(const struct connection *connection)
+{
+	return connection->pipe->settings.role == ROLE_C ? PLAIN : CRYPT;
+}
+
+static inline int
+target_side(const struct connection *connection)
+{
+	return !accepted_side(connection);
+}
+
+/* The first connection in a queue, which is not empty. */
+static inline struct connection *
+connection_first(const struct plane *plane, enum queue queue)
+{
+	return OWNER_OF(plane->queue[queue].next, struct connection, link);
+}
+
+/* The connection that an endpoint belongs to. */
+static inline struct connection *
+connection_of_endpoint(struct endpoint *endpoint)
+{
+	return OWNER_OF(endpoint - endpoint->side, struct connection, endpoint);
+}
+
+/* Put a connection at the end of another queue, or of the same. */
+static inline void
+connection_move(struct plane *plane, struct connection *connection, enum queue queue)
+{
+	list_remove(&connection->link);
+	list_append(&plane->queue[queue], &connection->link);
+	connection->queue = queue;
+}
+
+/*
+ * Make a connection from an accepted socket, and take that over.  It is idle, unauthenticated and
+ * counted as such; .began_ms is now.  Returns 0; or an errno value, and then the socket is still the
+ * caller's.
+ */
+int connection_new(struct plane *plane, struct plane_pipe *pipe, const struct arrival *arrival,
+    struct connection **made);
+
+/* The connection is no longer unauthenticated: the peer has proved to hold the key, or it ends. */
+void connection_authenticate(struct plane *plane, struct connection *connection);
+
+/* Close the sockets, erase the secrets, and queue the connection to be reported: PHASE_ENDED. */
+void connection_end(struct plane *plane, struct connection *connection,
+    const struct failure *failure);
+
+/* Free a connection that has ended. */
+void connection_free(struct plane *plane, struct connection *connection);
+
+#endif

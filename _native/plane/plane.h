@@ -1,0 +1,93 @@
+#ifndef PLANE_PLANE_H
+#define PLANE_PLANE_H
+
+/*
+ * The data plane: connections from the accepted socket to their end, in one
+ * epoll set, edge-triggered and registered once.
+ *
+ * This header, and those that it includes, are all that the rest of the program knows of it.
+ *
+ * Turns.  Per turn, one connection is accepted and whatever has become ready is
+ * served; then one of the flows that had much to move last time, and one
+ * exponentiation.  So neither a bulk transfer nor a burst of handshakes delays a
+ * small message by more than a batch and an exponentiation, and no number of
+ * small ones can starve them.
+ *
+ * Ends.  The end of one direction is passed on (shutdown) and the other goes
+ * on; when both have ended, the sockets are closed in an orderly way.  When a
+ * socket fails, or delivers a packet that is not authentic, nothing more is sent
+ * to it, but what it gave before is delivered; then the other socket is reset,
+ * so that no failure looks like an end.
+ *
+ * One thread at a time.  Nothing here knows Python.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "address.h"
+#include "counters.h"
+#include "ending.h"
+#include "pipe.h"
+#include "service.h"
+
+/* What plane_run() may return for, beside connections that have ended. */
+enum plane_wanted {
+	PLANE_CONTROL = 1,		/* the control descriptor is readable */
+	PLANE_INTERRUPTED = 2,		/* a signal has arrived */
+	PLANE_LIMIT_REACHED = 4,	/* there are as many connections as there may be */
+	PLANE_CANNOT_ACCEPT = 8		/* plane_accept_error() says why */
+};
+
+struct plane;
+
+/* Is there a data plane on this system?  If not, no other function that takes a plane may be called. */
+int plane_supported(void);
+
+/*
+ * Make a plane.  control is a descriptor, watched but not touched, that makes
+ * plane_run() return when it is readable.  counters[enum plane_counter] outlive
+ * the plane, which alone writes them.  Returns NULL with errno set if the system
+ * refuses.
+ */
+struct plane *plane_new(int control, uint64_t *counters);
+
+/* Free a plane that holds no connection. */
+void plane_free(struct plane *plane);
+
+/*
+ * Serve, from now on.  Planes that share the socket take turns; one that has a quarter more
+ * connections than the average, plus one, leaves the next to the others for 2 ms.  When there
+ * are too many unauthenticated connections, the oldest of this plane is ended.  Returns 0 or
+ * an errno value.
+ */
+int plane_serve(struct plane *plane, const struct plane_service *service);
+
+/* Accept no more, and from now on report every end, as if .tell_clean were set: the caller waits for
+ * the last one. */
+void plane_stop_serving(struct plane *plane);
+
+/*
+ * Carry one connection from an accepted, non-blocking stream socket that resets when
+ * it is closed, and take that over.  id is not 0.  Returns 0; or an errno value if the
+ * system refuses, and then the socket is still the caller's.
+ */
+int plane_carry(struct plane *plane, uint64_t id, int accepted, struct plane_pipe *pipe);
+
+/*
+ * Go on, until the control descriptor is readable, connections have ended, a signal
+ * has arrived, there is something to report about accepting, or timeout_ms have passed (negative:
+ * no limit; 0: one turn).  Writes at most `room` (> 0) endings and returns their
+ * number; others follow at the next call.  *wanted, a set of enum plane_wanted, says
+ * what else there is for the caller to do.
+ */
+size_t plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,
+    struct plane_ending *endings, size_t room);
+
+/* What PLANE_CANNOT_ACCEPT was about: an errno value. */
+int plane_accept_error(const struct plane *plane);
+
+/* Reset every connection; plane_run() will report them. */
+void plane_abort_all(struct plane *plane);
+
+#endif

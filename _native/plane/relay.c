@@ -1,0 +1,135 @@
+/*
+ * Relaying: both flows, and what is left of them after a failure.
+ */
+#include "relay.h"
+
+#ifdef __linux__
+
+#include <sys/ioctl.h>
+
+#include <linux/sockios.h>
+
+#include "clock.h"
+
+void
+relay_begin(struct relay *relay, uint64_t now_ms)
+{
+	relay->flows.active_ms = now_ms;
+}
+
+/*
+ * The system reports an error once, to the first call that asks; a flow that has ended or
+ * that waits for its sink makes no call.
+ */
+static void
+check_error(struct flows *flows, int side)
+{
+	int error = endpoint_take_error(&flows->endpoint[side]);
+
+	if (error != 0)
+		flows_fail(flows, side, PLANE_SOCKET_ERROR, error);
+}
+
+/* An endpoint has failed: has the rest been received, and is there time left to deliver it? */
+static enum relay_result
+drain(struct relay *relay)
+{
+	struct flows *flows = &relay->flows;
+	int failed = flows_failed(flows);
+	uint64_t now_ms = clock_now_ms();
+
+	if (relay->deadline_ms == 0)
+		relay->deadline_ms = clock_after(now_ms, flows->settings->timeout_ms);
+	if (flows->flow[failed].state == FLOW_ENDING)
+		endpoint_close(&flows->endpoint[failed]);
+	if (now_ms >= relay->deadline_ms)
+		return RELAY_ENDED;
+	return flows_can_receive(flows, failed) ? RELAY_DRAINING_MORE : RELAY_DRAINING;
+}
+
+/* Move what the flow from endpoint `side` can move, and pass its end on. */
+static inline void
+step(struct flows *flows, int side, struct batch *batch, uint64_t *counters)
+{
+	struct flow *flow = &flows->flow[side];
+
+	if (flow->unsent != NULL && flows->endpoint[!side].writable)
+		flows_send_rest(flows, side);
+	if (flows_can_receive(flows, side))
+		flows_move(flows, side, batch, counters);
+	if (flow->state == FLOW_ENDING && flows_failed(flows) < 0)
+		flows_finish(flows, side);
+	check_error(flows, side);
+}
+
+/* A UNIX peer that has closed never reads again: with the flow from it, the flow to it ends. */
+static inline void
+end_if_hung_up(struct flows *flows, int side)
+{
+	if (flows->endpoint[side].hung_up && flows->flow[side].state == FLOW_ENDED &&
+	    flows->flow[!side].unsent == NULL)
+		flows->flow[!side].state = FLOW_ENDED;
+}
+
+enum relay_result
+relay_step(struct relay *relay, struct batch *batch, uint64_t *counters)
+{
+	struct flows *flows = &relay->flows;
+	const struct flow *flow = flows->flow;
+
+	step(flows, PLAIN, batch, counters);
+	step(flows, CRYPT, batch, counters);
+	end_if_hung_up(flows, PLAIN);
+	end_if_hung_up(flows, CRYPT);
+	if (flow[PLAIN].state == FLOW_ENDED && flow[CRYPT].state == FLOW_ENDED)
+		return RELAY_ENDED;
+	if (flows_failed(flows) >= 0)
+		return drain(relay);
+	return flows_can_receive(flows, PLAIN) || flows_can_receive(flows, CRYPT) ? RELAY_MORE :
+	    RELAY_IDLE;
+}
+
+/* How many bytes the system has still to deliver, or 0 if it cannot tell. */
+static int
+queued(const struct endpoint *endpoint)
+{
+	int bytes;
+
+	return ioctl(endpoint->fd, SIOCOUTQ, &bytes) == 0 ? bytes : 0;
+}
+
+enum relay_result
+relay_poll(struct relay *relay)
+{
+	struct flows *flows = &relay->flows;
+	int failed = flows_failed(flows);
+	struct flow *flow = &flows->flow[failed];
+	const struct endpoint *sink = &flows->endpoint[!failed];
+
+	if (flow->unsent != NULL)
+		flows_send_rest(flows, failed);
+	check_error(flows, !failed);
+	/* To a UNIX socket, everything that was sent has been delivered. */
+	if (flow->state == FLOW_ENDED || (flow->state == FLOW_ENDING && flow->unsent == NULL &&
+	    (sink->local || queued(sink) == 0)))
+		return RELAY_ENDED;
+	return drain(relay);
+}
+
+uint64_t
+relay_silence_due(struct relay *relay)
+{
+	struct flows *flows = &relay->flows;
+	uint64_t idle_ms = flows->settings->idle_ms;
+	uint64_t idle_at_ms = clock_after(flows->active_ms, idle_ms);
+	uint64_t now_ms = clock_now_ms();
+	int before = relay->queued;
+
+	if (now_ms < idle_at_ms)
+		return idle_at_ms;
+	relay->queued = queued(&flows->endpoint[PLAIN]) + queued(&flows->endpoint[CRYPT]);
+	/* a slow peer is not silent */
+	return relay->queued != before ? clock_after(now_ms, idle_ms) : 0;
+}
+
+#endif

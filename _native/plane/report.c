@@ -1,0 +1,57 @@
+/*
+ * Reporting connections that have ended: described for the caller, or only counted.
+ */
+#include "report.h"
+
+#ifdef __linux__
+
+#include <string.h>
+
+#include "clock.h"
+#include "connection.h"
+#include "counters.h"
+
+void
+report_count_clean(struct plane *plane)
+{
+	const struct link *queue = &plane->queue[QUEUE_ENDED];
+	struct link *link, *next;
+
+	for (link = queue->next; link != queue; link = next) {
+		struct connection *connection = OWNER_OF(link, struct connection, link);
+
+		next = link->next;
+		if (connection->failure.cause == PLANE_CLEAN && connection->id == 0) {
+			counter_add(plane->counters, PLANE_ENDED_CLEAN, 1);
+			connection_free(plane, connection);
+		}
+	}
+}
+
+void
+report_take(struct plane *plane, struct plane_ending *ending)
+{
+	struct connection *connection = connection_first(plane, QUEUE_ENDED);
+	const struct failure *failure = &connection->failure;
+	const struct plane_address *target = NULL;
+
+	if (failure->cause == PLANE_UNREACHED || failure->cause == PLANE_UNANSWERED)
+		target = connect_failed_target(&connection->connector);
+	ending->id = connection->id;
+	ending->number = connection->number;
+	ending->role = connection->pipe->settings.role;
+	ending->sealed = connection->relay.flows.flow[PLAIN].carried;
+	ending->opened = connection->relay.flows.flow[CRYPT].carried;
+	ending->duration_ms = clock_now_ms() - connection->began_ms;
+	ending->cause = failure->cause;
+	ending->error = failure->error;
+	ending->side = failure->side;
+	ending->peer.length = connection->peer_length;
+	memcpy(ending->peer.bytes, &connection->peer, connection->peer_length);
+	ending->target.length = 0;
+	if (target != NULL)
+		ending->target = *target;
+	connection_free(plane, connection);
+}
+
+#endif

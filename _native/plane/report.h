@@ -1,0 +1,18 @@
+#ifndef PLANE_REPORT_H
+#define PLANE_REPORT_H
+
+/*
+ * Reporting connections that have ended.
+ */
+
+#include "ending.h"
+
+struct plane;
+
+/* Count and free those that are not to be reported: accepted here, and ended in a clean way. */
+void report_count_clean(struct plane *plane);
+
+/* Describe the connection that has waited longest to be reported, and free it.  There must be one. */
+void report_take(struct plane *plane, struct plane_ending *ending);
+
+#endif

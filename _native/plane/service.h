@@ -1,0 +1,27 @@
+#ifndef PLANE_SERVICE_H
+#define PLANE_SERVICE_H
+
+/*
+ * What a plane is told about a listening socket, which it may share with others.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pipe.h"
+
+struct plane_service {
+	int listener;			/* closing what it accepts means a reset (SO_LINGER) */
+	int wake;			/* an eventfd by which a plane that pauses wakes another, or -1 */
+	struct plane_pipe *pipe;
+	const uint64_t *counters;	/* of all planes that share it: counters[slot * stride + ...] */
+	size_t stride;
+	size_t slots;			/* unused ones are 0 */
+	uint64_t workers;		/* how many share it now */
+	uint64_t limit;			/* of their connections; 0: none */
+	uint64_t unauthenticated;	/* limit: peers that have not proved to hold the key; 0: none */
+	uint64_t unauthenticated_per_source;	/* the same, from one address, in this plane */
+	int tell_clean;			/* report clean ends too, instead of only counting them */
+};
+
+#endif

@@ -1,0 +1,68 @@
+#ifndef PLANE_STATE_H
+#define PLANE_STATE_H
+
+/*
+ * The state of a plane, which the loop, accepting and the life of connections share.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "flow.h"
+#include "list.h"
+#include "service.h"
+#include "timers.h"
+
+/* The data of events that are not an endpoint's; no endpoint has these addresses. */
+enum event_tag { TAG_CONTROL = 0, TAG_LISTENER = 2, TAG_WAKE = 4 };
+
+/* What there is a timer for. */
+enum timer_kind {
+	TIMER_PAUSE,			/* of accepting */
+	TIMER_ATTEMPT,			/* of a connection, to connect */
+	TIMER_TIMEOUT			/* of a connection: of its handshake, and then of silence */
+};
+
+/* The state of accepting. */
+struct accepting {
+	struct plane_service service;	/* .listener is -1 while there is none */
+	struct timer pause;		/* set while nothing is accepted */
+	unsigned pending : 1;		/* a connection may be waiting */
+	unsigned leftover : 1;		/* after the pause, accept one although our share is exceeded */
+	unsigned at_limit : 1;		/* end the pause when a connection ends */
+	unsigned limit_reached : 1;	/* to be reported: there are as many connections as there may be */
+	unsigned has_trouble : 1;	/* to be reported: the system refuses, */
+	int error;			/* with this errno value */
+};
+
+/* Every connection is in one of these queues. */
+enum queue {
+	QUEUE_IDLE,			/* waiting for events */
+	QUEUE_READY,			/* have events, and little to move as far as is known */
+	QUEUE_COMPUTING,		/* their handshake is due for an exponentiation */
+	QUEUE_BULK,			/* have much to move, or have to be asked again */
+	QUEUE_DRAINING,			/* failed, delivering what was received before */
+	QUEUE_ENDED,			/* closed, to be reported */
+	QUEUES
+};
+
+struct plane {
+	int epoll;
+	uint64_t *counters;		/* enum plane_counter */
+	uint64_t accepted;		/* connections, so far */
+	size_t connections;		/* that are not freed */
+	struct timers timers;
+	struct link queue[QUEUES];	/* enum queue, by connection->link */
+	uint64_t drain_due_ms;		/* when to poll those that drain */
+	struct link unauthenticated;	/* by connection->unauthenticated, the oldest first */
+
+	/* What connections report to the loop, which looks at it at once. */
+	int shortage;			/* the system has run out of something: an errno value; 0: no */
+	int room_made;			/* a connection has been freed */
+
+	struct accepting accepting;
+	int reports_clean;		/* clean ends of accepted connections are reported, not counted */
+	struct batch batch;
+};
+
+#endif
