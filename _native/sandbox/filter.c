@@ -58,8 +58,6 @@ filter_sockets(struct program *program, unsigned needs, uint32_t deny)
 	}
 	if (needs & SANDBOX_UNIX)
 		allow_socket(program, AF_UNIX, SOCK_STREAM);
-	if (needs & SANDBOX_SYSLOG)
-		allow_socket(program, AF_UNIX, SOCK_DGRAM);
 	program_rule_end(program, begin, deny);
 	program_judge(program, SYS_bind, needs & SANDBOX_BIND ? SECCOMP_RET_ALLOW : KILL_PROCESS);
 }

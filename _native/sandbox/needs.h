@@ -9,8 +9,7 @@ enum sandbox_needs {
 	SANDBOX_TCP = 1,		/* make TCP connections */
 	SANDBOX_UNIX = 2,		/* make connections to UNIX sockets */
 	SANDBOX_BIND = 4,		/* from an address of its choice */
-	SANDBOX_SYSLOG = 8,		/* connect to the system's log anew */
-	SANDBOX_THREADS = 16		/* start threads */
+	SANDBOX_THREADS = 8		/* start threads */
 };
 
 #endif

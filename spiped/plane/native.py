@@ -81,7 +81,9 @@ class NativePlane:
             "limit": limits.connections,
             "unauthenticated": limits.unauthenticated,
             # every plane counts for itself
-            "unauthenticated_per_source": math.ceil(limits.unauthenticated_per_source / service.workers),
+            "unauthenticated_per_source": math.ceil(
+                limits.unauthenticated_per_source / service.workers
+            ),
             "tell_clean": service.tell_clean,
         }
         _check(lib.plane_serve(self._plane, ffi.new("struct plane_service *", told)))
