@@ -62,33 +62,6 @@ step(struct flows *flows, int side, struct batch *batch, uint64_t *counters)
 	check_error(flows, side);
 }
 
-/* A UNIX peer that has closed never reads again: with the flow from it, the flow to it ends. */
-static inline void
-end_if_hung_up(struct flows *flows, int side)
-{
-	if (flows->endpoint[side].hung_up && flows->flow[side].state == FLOW_ENDED &&
-	    flows->flow[!side].unsent == NULL)
-		flows->flow[!side].state = FLOW_ENDED;
-}
-
-enum relay_result
-relay_step(struct relay *relay, struct batch *batch, uint64_t *counters)
-{
-	struct flows *flows = &relay->flows;
-	const struct flow *flow = flows->flow;
-
-	step(flows, PLAIN, batch, counters);
-	step(flows, CRYPT, batch, counters);
-	end_if_hung_up(flows, PLAIN);
-	end_if_hung_up(flows, CRYPT);
-	if (flow[PLAIN].state == FLOW_ENDED && flow[CRYPT].state == FLOW_ENDED)
-		return RELAY_ENDED;
-	if (flows_failed(flows) >= 0)
-		return drain(relay);
-	return flows_can_receive(flows, PLAIN) || flows_can_receive(flows, CRYPT) ? RELAY_MORE :
-	    RELAY_IDLE;
-}
-
 /* How many bytes the system has still to deliver, or 0 if it cannot tell. */
 static int
 queued(const struct endpoint *endpoint)
@@ -98,14 +71,80 @@ queued(const struct endpoint *endpoint)
 	return ioctl(endpoint->fd, SIOCOUTQ, &bytes) == 0 ? bytes : 0;
 }
 
+/*
+ * A UNIX peer that has closed never reads again, so that with the flow from it, the flow to it ends.
+ * Returns its side, or -1 if there is none for which the connection has to end.
+ */
+static inline int
+left_side(const struct flows *flows)
+{
+	for (int side = PLAIN; side <= CRYPT; side++) {
+		if (flows->endpoint[side].hung_up && flows->flow[side].state == FLOW_ENDED &&
+		    flows->flow[!side].state != FLOW_ENDED && flows->flow[!side].unsent == NULL)
+			return side;
+	}
+	return -1;
+}
+
+/*
+ * Close the other socket only when its peer's system has what the peer on `side` gave before it left:
+ * if more has come from there, closing resets, and would discard what is on its way.
+ */
+static enum relay_result
+linger(struct relay *relay, int side)
+{
+	struct flows *flows = &relay->flows;
+	const struct endpoint *sink = &flows->endpoint[!side];
+	uint64_t now_ms;
+
+	if (sink->local || queued(sink) == 0)
+		return RELAY_ENDED;
+	now_ms = clock_now_ms();
+	if (relay->deadline_ms == 0)
+		relay->deadline_ms = clock_after(now_ms, flows->settings->timeout_ms);
+	return now_ms >= relay->deadline_ms ? RELAY_ENDED : RELAY_DRAINING;
+}
+
+enum relay_result
+relay_step(struct relay *relay, struct batch *batch, uint64_t *counters)
+{
+	struct flows *flows = &relay->flows;
+	const struct flow *flow = flows->flow;
+	int left;
+
+	step(flows, PLAIN, batch, counters);
+	step(flows, CRYPT, batch, counters);
+	if (flow[PLAIN].state == FLOW_ENDED && flow[CRYPT].state == FLOW_ENDED)
+		return RELAY_ENDED;
+	if (flows_failed(flows) >= 0)
+		return drain(relay);
+	left = left_side(flows);
+	if (left >= 0)
+		return linger(relay, left);
+	return flows_can_receive(flows, PLAIN) || flows_can_receive(flows, CRYPT) ? RELAY_MORE :
+	    RELAY_IDLE;
+}
+
+/* The same as relay_poll(), for a connection that a UNIX peer has left. */
+static enum relay_result
+poll_left(struct relay *relay, int side)
+{
+	check_error(&relay->flows, !side);
+	return flows_failed(&relay->flows) < 0 ? linger(relay, side) : drain(relay);
+}
+
 enum relay_result
 relay_poll(struct relay *relay)
 {
 	struct flows *flows = &relay->flows;
 	int failed = flows_failed(flows);
-	struct flow *flow = &flows->flow[failed];
-	const struct endpoint *sink = &flows->endpoint[!failed];
+	struct flow *flow;
+	const struct endpoint *sink;
 
+	if (failed < 0)
+		return poll_left(relay, left_side(flows));
+	flow = &flows->flow[failed];
+	sink = &flows->endpoint[!failed];
 	if (flow->unsent != NULL)
 		flows_send_rest(flows, failed);
 	check_error(flows, !failed);

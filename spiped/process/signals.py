@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from collections.abc import Callable
 
 from spiped.lean_typing import suppress
 
@@ -37,6 +38,15 @@ def unblock_signals() -> None:
 def is_ignored(number: int) -> bool:
     """Whoever started us made us ignore this signal: a shell does that for background jobs."""
     return signal.getsignal(number) is signal.SIG_IGN
+
+
+def _catch(number: int, handler: Callable[[int, object], None]) -> None:
+    """Handle a signal; but an interrupt from the keyboard is not for background jobs.
+
+    A hang-up is no matter of a terminal here: it means to reload, also after nohup(1).
+    """
+    if number != signal.SIGINT or not is_ignored(number):
+        signal.signal(number, handler)
 
 
 def forget_handlers() -> None:
@@ -71,8 +81,7 @@ class stoppable:  # noqa: N801
 
     def __enter__(self) -> None:
         for number in STOPPING:
-            if not is_ignored(number):
-                signal.signal(number, _stop)
+            _catch(number, _stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
     def __exit__(self, *error: object) -> None:
@@ -97,8 +106,7 @@ class Signals:
         # The descriptor cannot be the queue, because it can be full.
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         for number in HANDLED:
-            if not is_ignored(number):
-                signal.signal(number, lambda number, frame: self._raised.append(number))
+            _catch(number, lambda number, frame: self._raised.append(number))
         unblock_signals()
 
     def take(self) -> list[int]:

@@ -205,11 +205,18 @@ class Session:
         if self.failed_side is not None:
             flow = self._flows[self.failed_side]
             return flow.state == Flow.ENDED or (flow.state == Flow.ENDING and not flow.unsent)
-        for side in (PLAIN, CRYPT):
-            forth, back = self._flows[side], self._flows[1 - side]
-            if self._gone[side] and forth.state == Flow.ENDED and not back.unsent:
-                back.state = Flow.ENDED
         return all(flow.state == Flow.ENDED for flow in self._flows)
+
+    @property
+    def left_side(self) -> int | None:
+        """The side that has given everything and will never read again, so that all must end."""
+        if self.failure is None:
+            for side in (PLAIN, CRYPT):
+                forth, back = self._flows[side], self._flows[1 - side]
+                ended = forth.state == Flow.ENDED and back.state != Flow.ENDED
+                if self._gone[side] and ended and not back.unsent:
+                    return side
+        return None
 
     @property
     def has_given_up(self) -> bool:

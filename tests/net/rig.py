@@ -80,7 +80,7 @@ def prepare(sock: socket.socket) -> None:
 
 
 def unreceived(sock: socket.socket) -> int:
-    """How much of what was sent on a UNIX socket its peer has not received yet."""
+    """How much was sent that the peer (of TCP, its system) has not received yet."""
     pending = array.array("i", [0])
     fcntl.ioctl(sock, termios.TIOCOUTQ, pending)
     return pending[0]

@@ -17,6 +17,7 @@ from spiped.observe.counters import Field
 from spiped.plane.ending import Cause
 from spiped.proto.handshake import Role
 from spiped.proto.session import BATCH_PACKETS
+from tests.net.network import opposite_end
 from tests.net.rig import ANY, END, RESET, Half, Pair, Peer, Rig, data_of, unreceived, waste
 from tests.net.voice import begin
 
@@ -565,6 +566,30 @@ def test_a_unix_peer_that_closes_while_stopped_is_read_to_its_end(rig: Rig) -> N
     assert pair.target.received == data_of(MEBIBYTE)[:written]
     pair.target.finish()
     rig.until(pair.ended)
+
+
+def test_what_a_unix_peer_gave_before_it_left_arrives_before_the_socket_is_closed(
+    rig: Rig,
+) -> None:
+    """Closing earlier would discard it if something has come from the other side meanwhile."""
+    half = rig.half(plain="unix", buffers=4096)
+    half.crypt.reading = False
+    data = bytearray()
+    with opposite_end(half.crypt.sock) as planes:
+        while not unreceived(planes):  # until something is on its way that the peer has no room for
+            piece = bytes([len(data) // 500 % 256]) * 500
+            half.plain.write(piece)
+            data += piece
+            rig.rest()
+    half.plain.close()
+    rig.rest()
+    assert half.outcome.ending is None
+    half.crypt.reading = True
+    rig.until(half.ended)
+    assert half.outcome.cause is Cause.CLEAN
+    rig.until(lambda: half.crypt.ending)
+    assert half.opened() == data
+    assert half.crypt.ending == END
 
 
 def test_a_unix_peer_that_closes_with_data_unread_is_a_failure(rig: Rig) -> None:

@@ -234,6 +234,16 @@ def test_sigint_ends_everything_at_once(stage: Stage) -> None:
     assert all(map(is_gone, workers))
 
 
+def test_an_interrupt_that_was_ignored_at_the_start_stays_ignored(stage: Stage) -> None:
+    """A shell makes background jobs ignore it, so that Ctrl-C is for what runs in front of them."""
+    beginning = ["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+    server = stage.spiped("-d", stage.echo().address, beginning=beginning)
+    client = stage.spiped("-e", server.source)
+    server.signal(signal.SIGINT)
+    assert is_echoed(client.source)
+    assert not server.is_gone
+
+
 def test_files_that_others_have_put_in_place_of_ours_stay(stage: Stage) -> None:
     daemon = start(stage, "unix")
     assert daemon.pid_file is not None

@@ -164,6 +164,14 @@ def test_any_number_of_reloads_comes_to_the_last_key(stage: Stage, key_file: Pat
     assert "refused" not in (stage.directory / "log").read_text()
 
 
+def test_it_reloads_although_hang_ups_were_ignored_at_the_start(stage: Stage) -> None:
+    """As under nohup(1)."""
+    beginning = ["/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh"]
+    options = ("--workers", str(WORKERS))
+    server = stage.spiped("-d", stage.echo().address, *options, beginning=beginning)
+    reload(server)
+
+
 def test_a_key_from_standard_input_stays(stage: Stage) -> None:
     pid_file, source = stage.directory / "pid", stage.address()
     words = ("-s", source, "-t", stage.echo().address, "-k", "-", "-p", str(pid_file))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import random
 import signal
 import socket
 import subprocess
+import sys
+import termios
+import time
+from collections.abc import Sequence
 from subprocess import CompletedProcess
 
 import pytest
 
-from tests.daemons import Listener, Peer, Program, Stage, ours
+from tests.daemons import Listener, Peer, Program, Stage, asleep, ours, wait_until
 
 on_both_back_ends = pytest.mark.usefixtures("backend")
 
@@ -36,9 +41,11 @@ def far(stage: Stage) -> Far:
 class Spipe:
     """A running spipe, of which the test holds the other ends of the streams."""
 
-    def __init__(self, stage: Stage, *words: str, **streams: object) -> None:
+    def __init__(
+        self, stage: Stage, *words: str, beginning: Sequence[str] = (), **streams: object
+    ) -> None:
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE} | streams
-        self.program: Program = stage.start(ours("spipe"), *words, **streams)
+        self.program: Program = stage.start(*beginning, ours("spipe"), *words, **streams)
         process = self.program.process
         assert process is not None
         self._stdin, self._stdout = process.stdin, process.stdout
@@ -63,6 +70,19 @@ class Spipe:
     def ends(self) -> tuple[int, str]:
         """Its exit status, and what it has said."""
         return self.program.wait(), self.program.said
+
+
+def is_full(sock: socket.socket) -> bool:
+    """As much waits to be read as has waited a moment ago, and that is a lot."""
+
+    def waiting() -> int:
+        number = bytearray(4)
+        fcntl.ioctl(sock, termios.FIONREAD, number)
+        return int.from_bytes(number, sys.byteorder)
+
+    before = waiting()
+    time.sleep(0.2)
+    return before > 10_000 and waiting() == before
 
 
 def run(stage: Stage, *words: str, **how: object) -> CompletedProcess[bytes]:
@@ -301,28 +321,111 @@ def test_an_input_that_cannot_be_read(stage: Stage, far: Far) -> None:
     assert spipe.ends() == (1, "spipe: Error reading: Bad file descriptor\n")
 
 
+# Signals
+
+to_end = pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+
+
 @on_both_back_ends
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, -signal.SIGINT)]
-)
-def test_a_signal_ends_it_and_the_target_does_not_take_that_for_the_end_of_the_data(
-    stage: Stage, far: Far, number: int, status: int
+def test_an_interrupt_ends_it_and_the_target_does_not_take_that_for_the_end_of_the_data(
+    stage: Stage, far: Far
 ) -> None:
     spipe = Spipe(stage, *far.words)
     with far.accept() as target:
         spipe.give(HELLO)
         assert target.receive(len(HELLO)) == HELLO
-        spipe.program.signal(number)
-        assert spipe.ends() == (status, "")
+        spipe.program.signal(signal.SIGINT)
+        assert spipe.ends() == (-signal.SIGINT, "")
         assert target.read_to_reset() == b""
 
 
-def test_sigterm_ends_it_while_it_connects(stage: Stage) -> None:
+@on_both_back_ends
+@to_end
+def test_when_told_to_end_it_sends_what_can_be_read_and_then_the_end(
+    stage: Stage, far: Far, number: int
+) -> None:
+    """It does not wait for the target's end, of which nothing comes here."""
+    last_words = random.Random(number).randbytes(50_000)
+    spipe = Spipe(stage, *far.words)
+    with far.accept() as target:
+        spipe.give(HELLO)
+        assert target.receive(len(HELLO)) == HELLO
+        with asleep({spipe.program.pid}):
+            spipe.give(last_words)
+            spipe.program.signal(number)
+        assert spipe.ends() == (0, "")
+        assert target.read_to_end() == last_words
+
+
+@to_end
+def test_when_told_to_end_it_does_not_go_on_reading_for_ever(
+    stage: Stage, far: Far, number: int
+) -> None:
+    with open("/dev/zero", "rb") as zeros:
+        spipe = Spipe(stage, *far.words, stdin=zeros)
+        with far.accept() as target:
+            target.receive(100_000)
+            spipe.program.signal(number)
+            assert set(target.read_to_end()) <= {0}
+            assert spipe.ends() == (0, "")
+
+
+@on_both_back_ends
+@to_end
+def test_a_second_signal_ends_it_at_once(stage: Stage, far: Far, number: int) -> None:
+    """Nobody reads what it has still to deliver."""
+    with open("/dev/zero", "rb") as zeros:
+        spipe = Spipe(stage, *far.words, "-o", "inf", stdin=zeros)
+        with far.accept() as target:
+            wait_until(lambda: is_full(target.sock), "nothing more goes in")
+            spipe.program.signal(number)
+            time.sleep(0.2)
+            assert not spipe.program.is_gone
+            spipe.program.signal(number)
+            assert spipe.ends() == (0, "")
+            target.read_to_reset()
+
+
+@on_both_back_ends
+@to_end
+def test_it_does_not_wait_longer_than_the_timeout_for_its_last_words_to_arrive(
+    stage: Stage, far: Far, number: int
+) -> None:
+    with open("/dev/zero", "rb") as zeros:
+        spipe = Spipe(stage, *far.words, "-o", "0.5", stdin=zeros)
+        with far.accept() as target:
+            wait_until(lambda: is_full(target.sock), "nothing more goes in")
+            spipe.program.signal(number)
+            assert spipe.ends() == (0, "")
+            target.read_to_reset()
+
+
+@to_end
+def test_a_signal_that_was_ignored_at_the_start_stays_ignored(
+    stage: Stage, far: Far, number: int
+) -> None:
+    """As with nohup."""
+    command = ["/bin/sh", "-c", f'trap "" {number}; exec "$0" "$@"', ours("spipe")]
+    spipe = Spipe(stage, *far.words, beginning=command[:-1])
+    with far.accept() as target:
+        spipe.program.signal(number)
+        spipe.give(HELLO)
+        assert target.receive(len(HELLO)) == HELLO
+        spipe.finish()
+        target.finish()
+        assert spipe.ends() == (0, "")
+
+
+@to_end
+def test_a_signal_ends_it_while_it_connects(stage: Stage, number: int) -> None:
     listener = stage.listener()
     spipe = Spipe(stage, "-t", listener.address, "-k", stage.key)
     with listener.accept():
-        spipe.program.signal(signal.SIGTERM)
+        spipe.program.signal(number)
         assert spipe.ends() == (0, "")
+
+
+# Mistakes
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ class Relaying:
         "_active",
         "_deadline",
         "_hung_up",
+        "_is_draining",
         "_on_end",
         "_pipe",
         "_queued",
@@ -66,7 +67,8 @@ class Relaying:
         self._slot = slot
         self._on_end = on_end
         self._hung_up = [False, False]  # the peer is gone; there may be something left to read
-        self._deadline = 0.0  # of draining, once that has begun
+        self._is_draining = False  # after a failure
+        self._deadline = 0.0  # of draining or leaving, once that has begun
         self._active = time.monotonic()  # when something was carried
         self._queued = 0  # what the system had still to deliver when we last asked
         self._timer = reactor.call_later(pipe.idle_timeout, self._on_silence)  # then of draining
@@ -143,7 +145,7 @@ class Relaying:
         """After every event: end if it is time, else watch for what can happen next."""
         if self._session.failed_side is not None:
             self._begin_to_drain()
-        elif self._session.over:
+        elif self._session.over or self._may_leave():
             self._end(close_gracefully, Ending(Cause.CLEAN))
         else:
             self._watch(PLAIN, self._on_plain)
@@ -181,7 +183,25 @@ class Relaying:
 
     # The end
 
+    def _may_leave(self) -> bool:
+        """A UNIX peer has left, and the other peer's system has what it gave before.
+
+        If more has come from there, closing resets, and would discard what is on its way.
+        """
+        left = self._session.left_side
+        if left is None:
+            return False
+        if self._deadline == 0.0:
+            self._deadline = time.monotonic() + self._pipe.timeout
+        sock = self._sockets[1 - left]
+        if sock.family == socket.AF_UNIX or not _queued(sock) or time.monotonic() > self._deadline:
+            return True
+        self._timer.cancel()
+        self._timer = self._reactor.call_later(DRAIN_POLL, self._settle)
+        return False
+
     def _begin_to_drain(self) -> None:
+        self._is_draining = True
         self._unwatch()
         self._timer.cancel()
         self._deadline = time.monotonic() + self._pipe.timeout
@@ -219,7 +239,7 @@ class Relaying:
 
     def _end(self, close: Callable[[socket.socket], None], ending: Ending) -> None:
         self._timer.cancel()
-        if self._deadline == 0.0:  # else it has been done
+        if not self._is_draining:  # else it has been done
             self._unwatch()
         for sock in self._sockets:
             close(sock)
