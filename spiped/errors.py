@@ -1,5 +1,9 @@
 """Whose fault it was: the operator's, or the peer's.  (Ours are assertions.)"""
 
+from __future__ import annotations
+
+import enum
+
 
 class OperatorError(Exception):
     """A mistake in options, files or addresses, or a refusal of the system at start-up.
@@ -16,16 +20,33 @@ class LookupFailed(OperatorError):
     """A name could not be looked up: perhaps not yet."""
 
 
+class Fault(enum.Enum):
+    """What a peer does that it must not; the value is for people."""
+
+    NO_KEY = "the peer does not hold the key"
+    SAME_ROLE = "the peer holds the key, but plays the same part as we do"
+    OUT_OF_RANGE = "the peer's Diffie-Hellman value is out of range"
+    NO_PFS = "the peer refuses perfect forward secrecy"
+    CLOSED = "the peer closed the connection"
+    BAD_TAG = "bad tag"
+    BAD_LENGTH = "bad length"
+    TRUNCATED = "the stream ends inside a packet"
+
+
 class PeerError(Exception):
     """The peer broke the protocol.  Ends that one connection."""
 
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.value)
+        self.fault = fault
+
 
 class HandshakeError(PeerError):
-    """The peer's handshake message was refused; the argument says why."""
+    """The peer's handshake message was refused."""
 
 
 class PacketError(PeerError):
-    """A packet was refused; the argument says why."""
+    """A packet was refused."""
 
 
 def as_operator_error(error: Exception) -> OperatorError:

@@ -51,6 +51,17 @@ address_family(const struct plane_address *address)
 	return family;
 }
 
+int
+address_leaves_port(const struct plane_address *address)
+{
+	struct sockaddr_in in;		/* sockaddr_in6 has its port at the same place */
+
+	if (address_family(address) == AF_UNIX)
+		return 0;
+	memcpy(&in, address->bytes, sizeof(in));
+	return in.sin_port == 0;
+}
+
 const struct sockaddr *
 address_sockaddr(const struct plane_address *address)
 {

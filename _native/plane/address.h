@@ -26,6 +26,9 @@ void plane_address(struct plane_address *address, int family, const uint8_t *byt
 /* The family of an address, of which there must be one. */
 int address_family(const struct plane_address *address);
 
+/* The address is an Internet address with port 0: the system is to choose one. */
+int address_leaves_port(const struct plane_address *address);
+
 /* The address as connect() and bind() take it; it is .length bytes long. */
 const struct sockaddr *address_sockaddr(const struct plane_address *address);
 

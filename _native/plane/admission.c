@@ -15,9 +15,12 @@ uint64_t
 admission_total(const struct plane *plane, enum plane_counter counter)
 {
 	const struct plane_service *service = &plane->accepting.service;
+	uint64_t used = __atomic_load_n(service->used, __ATOMIC_RELAXED);
 	uint64_t sum = 0;
 
-	for (size_t slot = 0; slot < service->slots; slot++)
+	if (used > service->slots)	/* of workers that came after we have mapped the memory */
+		used = service->slots;
+	for (size_t slot = 0; slot < used; slot++)
 		sum += __atomic_load_n(&service->counters[slot * service->stride + counter],
 		    __ATOMIC_SEQ_CST);
 	return sum;

@@ -56,7 +56,10 @@ open_socket(struct endpoint *endpoint, const struct plane_pipe_settings *setting
 		return errno;
 	tune(fd, domain, settings->keepalive);
 	if (bound->length > 0) {
-		if (domain != AF_UNIX)
+		if (address_leaves_port(bound))
+			/* connect() takes a port then, which it can share with other targets' */
+			set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+		else if (domain != AF_UNIX)
 			set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 		if (bind(fd, address_sockaddr(bound), bound->length) != 0)
 			error = errno;

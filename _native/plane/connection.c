@@ -97,15 +97,35 @@ connection_end(struct plane *plane, struct connection *connection,
 			endpoint_make_graceful(&connection->endpoint[side]);
 		endpoint_close(&connection->endpoint[side]);
 	}
+	connection->failure = *failure;
+	connection->failure.heard = connection->handshake != NULL ?
+	    handshake_heard(connection->handshake) :
+	    connection->negotiating == PROGRESS_DONE ? HEARD_PROOF : HEARD_NOTHING;
+	counter_add(plane->counters, PLANE_ENDED + failure->cause, 1);
 	flows_release(&connection->relay.flows);
 	negotiate_abandon(connection->handshake);
 	connection->handshake = NULL;
 	connection_authenticate(plane, connection);
 	timer_clear(&plane->timers, &connection->attempt_timer);
 	timer_clear(&plane->timers, &connection->timeout);
-	connection->failure = *failure;
 	connection->phase = PHASE_ENDED;
 	connection_move(plane, connection, QUEUE_ENDED);
+}
+
+void
+connection_end_opening(struct plane *plane, struct connection *connection,
+    const struct failure *found)
+{
+	struct failure failure = *found;
+	int accepted = accepted_side(connection);
+	int left = failure.cause == PLANE_CLOSED || failure.error == ECONNRESET ||
+	    failure.error == EPIPE;
+	int heard = connection->handshake != NULL &&
+	    handshake_heard(connection->handshake) != HEARD_NOTHING;
+
+	if (left && failure.side == side_of(accepted) && (accepted == PLAIN || !heard))
+		failure.cause = PLANE_LEFT;
+	connection_end(plane, connection, &failure);
 }
 
 void

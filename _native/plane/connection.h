@@ -115,6 +115,13 @@ void connection_authenticate(struct plane *plane, struct connection *connection)
 void connection_end(struct plane *plane, struct connection *connection,
     const struct failure *failure);
 
+/*
+ * The same for one that could not be opened.  Whoever connects and leaves without a byte has only looked
+ * whether somebody listens, and so may whoever resets what we have not begun to read: PLANE_LEFT.
+ */
+void connection_end_opening(struct plane *plane, struct connection *connection,
+    const struct failure *found);
+
 /* Free a connection that has ended. */
 void connection_free(struct plane *plane, struct connection *connection);
 

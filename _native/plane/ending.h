@@ -28,7 +28,10 @@ enum plane_cause {
 	PLANE_TRUNCATED,		/* the stream ended inside a packet */
 	PLANE_SOCKET_ERROR,		/* on an established connection: .error says which */
 	PLANE_IDLE,			/* nothing was carried for longer than is allowed; no side */
-	PLANE_ABORTED			/* by plane_abort_all(); no side */
+	PLANE_ABORTED,			/* by plane_abort_all(); no side */
+	PLANE_LEFT,			/* whoever connected left before sending a byte, or being served */
+	PLANE_SAME_ROLE,		/* as enum handshake_status */
+	PLANE_CAUSES
 };
 
 /* Which of the two sockets.  The target's is the crypt one of ROLE_C and the plain one of ROLE_S. */
@@ -48,6 +51,7 @@ struct plane_ending {
 	int cause;			/* enum plane_cause */
 	int error;			/* an errno value, or 0 */
 	int side;			/* enum plane_side */
+	int heard;			/* enum heard: how far the peer has come in the handshake */
 	struct plane_address peer;	/* who was accepted */
 	struct plane_address target;	/* of PLANE_UNREACHED and PLANE_UNANSWERED */
 };

@@ -13,6 +13,7 @@ struct failure {
 	int error;			/* an errno value, or 0 */
 	uint8_t cause;			/* enum plane_cause */
 	uint8_t side;			/* enum plane_side */
+	uint8_t heard;			/* enum heard; connection_end() knows */
 };
 
 #endif

@@ -123,7 +123,7 @@ negotiate(struct plane *plane, struct connection *connection)
 			finish_negotiating(plane, connection);
 			return;
 		case NEGOTIATE_FAILED:
-			connection_end(plane, connection, &failure);
+			connection_end_opening(plane, connection, &failure);
 			return;
 		}
 	}
@@ -143,7 +143,9 @@ ends_by_error(struct plane *plane, struct connection *connection)
 			continue;
 		error = endpoint_take_error(&connection->endpoint[side]);
 		if (error != 0) {
-			fail(plane, connection, causes[side], error, side_of(side));
+			connection_end_opening(plane, connection, &(struct failure){
+				.cause = causes[side], .error = error, .side = side_of(side),
+			});
 			return 1;
 		}
 	}

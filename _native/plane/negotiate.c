@@ -78,6 +78,7 @@ receive_in(struct handshake *handshake, struct endpoint *crypt, struct failure *
 		[-HANDSHAKE_NO_KEY] = PLANE_NO_KEY,
 		[-HANDSHAKE_OUT_OF_RANGE] = PLANE_OUT_OF_RANGE,
 		[-HANDSHAKE_NO_PFS] = PLANE_NO_PFS,
+		[-HANDSHAKE_SAME_ROLE] = PLANE_SAME_ROLE,
 	};
 	uint8_t data[HELLO_BYTES];
 	ssize_t got;

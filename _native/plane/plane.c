@@ -140,8 +140,8 @@ turn(struct plane *plane, int wait_ms)
 		plane->drain_due_ms = clock_after(clock_now_ms(), DRAIN_POLL_MS);
 	}
 	run_timers(plane);
-	if (!is_empty(plane, QUEUE_ENDED) && !plane->reports_clean) {
-		report_count_clean(plane);
+	if (!is_empty(plane, QUEUE_ENDED) && !(plane->reports_clean && plane->reports_left)) {
+		report_forget_harmless(plane);
 		look_for_room(plane);
 	}
 	return wanted | take_wanted(plane);
@@ -210,8 +210,10 @@ plane_serve(struct plane *plane, const struct plane_service *service)
 {
 	int error = accept_begin(plane, service);
 
-	if (error == 0)
+	if (error == 0) {
 		plane->reports_clean = service->tell_clean;
+		plane->reports_left = service->tell_left;
+	}
 	return error;
 }
 
@@ -219,7 +221,7 @@ void
 plane_stop_serving(struct plane *plane)
 {
 	accept_end(plane);
-	plane->reports_clean = 1;
+	plane->reports_clean = plane->reports_left = 1;
 }
 
 int
@@ -277,7 +279,7 @@ plane_new(int control, uint64_t *counters)
 	list_init(&plane->unauthenticated);
 	plane->shortage = plane->room_made = 0;
 	plane->accepting = (struct accepting){ .service.listener = -1 };
-	plane->reports_clean = 0;
+	plane->reports_clean = plane->reports_left = 0;
 	return plane;
 }
 

@@ -63,8 +63,8 @@ void plane_free(struct plane *plane);
  */
 int plane_serve(struct plane *plane, const struct plane_service *service);
 
-/* Accept no more, and from now on report every end, as if .tell_clean were set: the caller waits for
- * the last one. */
+/* Accept no more, and from now on report every end, as if .tell_clean and .tell_left were set: the
+ * caller waits for the last one. */
 void plane_stop_serving(struct plane *plane);
 
 /*

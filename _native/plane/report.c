@@ -1,5 +1,5 @@
 /*
- * Reporting connections that have ended: described for the caller, or only counted.
+ * Reporting connections that have ended: described for the caller, or forgotten.
  */
 #include "report.h"
 
@@ -11,8 +11,18 @@
 #include "connection.h"
 #include "counters.h"
 
+/* Does nobody want to hear of this end?  It has been counted. */
+static int
+is_harmless(const struct plane *plane, const struct connection *connection)
+{
+	if (connection->id != 0)
+		return 0;
+	return (connection->failure.cause == PLANE_CLEAN && !plane->reports_clean) ||
+	    (connection->failure.cause == PLANE_LEFT && !plane->reports_left);
+}
+
 void
-report_count_clean(struct plane *plane)
+report_forget_harmless(struct plane *plane)
 {
 	const struct link *queue = &plane->queue[QUEUE_ENDED];
 	struct link *link, *next;
@@ -21,10 +31,8 @@ report_count_clean(struct plane *plane)
 		struct connection *connection = OWNER_OF(link, struct connection, link);
 
 		next = link->next;
-		if (connection->failure.cause == PLANE_CLEAN && connection->id == 0) {
-			counter_add(plane->counters, PLANE_ENDED_CLEAN, 1);
+		if (is_harmless(plane, connection))
 			connection_free(plane, connection);
-		}
 	}
 }
 
@@ -46,6 +54,7 @@ report_take(struct plane *plane, struct plane_ending *ending)
 	ending->cause = failure->cause;
 	ending->error = failure->error;
 	ending->side = failure->side;
+	ending->heard = failure->heard;
 	ending->peer.length = connection->peer_length;
 	memcpy(ending->peer.bytes, &connection->peer, connection->peer_length);
 	ending->target.length = 0;

@@ -9,8 +9,8 @@
 
 struct plane;
 
-/* Count and free those that are not to be reported: accepted here, and ended in a clean way. */
-void report_count_clean(struct plane *plane);
+/* Free those that are not to be reported: accepted here, and ended in a clean way or left at once. */
+void report_forget_harmless(struct plane *plane);
 
 /* Describe the connection that has waited longest to be reported, and free it.  There must be one. */
 void report_take(struct plane *plane, struct plane_ending *ending);

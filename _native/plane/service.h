@@ -16,12 +16,14 @@ struct plane_service {
 	struct plane_pipe *pipe;
 	const uint64_t *counters;	/* of all planes that share it: counters[slot * stride + ...] */
 	size_t stride;
-	size_t slots;			/* unused ones are 0 */
+	const uint64_t *used;		/* how many slots are in use; it may change at any time */
+	size_t slots;			/* how many there are at most; unused ones are 0 */
 	uint64_t workers;		/* how many share it now */
 	uint64_t limit;			/* of their connections; 0: none */
 	uint64_t unauthenticated;	/* limit: peers that have not proved to hold the key; 0: none */
 	uint64_t unauthenticated_per_source;	/* the same, from one address, in this plane */
-	int tell_clean;			/* report clean ends too, instead of only counting them */
+	int tell_clean;			/* report clean ends too, */
+	int tell_left;			/* and PLANE_LEFT, instead of only counting them */
 };
 
 #endif

@@ -61,7 +61,8 @@ struct plane {
 	int room_made;			/* a connection has been freed */
 
 	struct accepting accepting;
-	int reports_clean;		/* clean ends of accepted connections are reported, not counted */
+	int reports_clean;		/* clean ends of accepted connections are reported, */
+	int reports_left;		/* and PLANE_LEFT, instead of being counted only */
 	struct batch batch;
 };
 

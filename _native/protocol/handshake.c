@@ -110,11 +110,44 @@ handshake_is_computing(const struct handshake *handshake)
 	return handshake->step == STEP_COMMIT || handshake->step == STEP_AGREE;
 }
 
+enum heard
+handshake_heard(const struct handshake *handshake)
+{
+	if (handshake_peer_is_authentic(handshake))
+		return HEARD_PROOF;
+	if (handshake->step != STEP_NONCE)
+		return HEARD_NONCE;
+	return handshake->received > 0 ? HEARD_SOMETHING : HEARD_NOTHING;
+}
+
 int
 handshake_peer_is_authentic(const struct handshake *handshake)
 {
 	return handshake->step == STEP_AGREE || handshake->step == STEP_DONE ||
 	    (handshake->role == ROLE_S && handshake->step == STEP_COMMIT);
+}
+
+/*
+ * Has the peer authenticated y as C, which we are?  A peer that does that without seeing that we are C, too, has
+ * taken its own nonce for nonce_C.
+ */
+static int
+is_from_another_client(const struct handshake *handshake, const uint8_t *y, const uint8_t *h)
+{
+	struct handshake theirs = *handshake;
+	uint8_t expected[32];
+	int is_equal;
+
+	if (handshake->role != ROLE_C)
+		return 0;		/* S says nothing before C has proved itself */
+	memcpy(theirs.nonce[ROLE_C], handshake->nonce[ROLE_S], NONCE_BYTES);
+	memcpy(theirs.nonce[ROLE_S], handshake->nonce[ROLE_C], NONCE_BYTES);
+	derive(&theirs, NULL, 0, theirs.dhmac, 2);
+	hmac_sha256(theirs.dhmac[ROLE_C], 32, y, GROUP14_BYTES, expected);
+	is_equal = equal_in_constant_time(h, expected, 32);
+	wipe(&theirs, sizeof(theirs));
+	wipe(expected, sizeof(expected));
+	return is_equal;
 }
 
 /* PEER: validate y || h.  What the peer sent is not secret, so that refusals may differ in time. */
@@ -129,7 +162,7 @@ take_peer(struct handshake *handshake)
 	authentic = equal_in_constant_time(h, expected, 32);
 	wipe(expected, sizeof(expected));
 	if (!authentic)
-		return HANDSHAKE_NO_KEY;
+		return is_from_another_client(handshake, y, h) ? HANDSHAKE_SAME_ROLE : HANDSHAKE_NO_KEY;
 	if (memcmp(y, modulus, GROUP14_BYTES) >= 0)
 		return HANDSHAKE_OUT_OF_RANGE;
 	if (handshake->require_pfs && memcmp(y, one, GROUP14_BYTES) == 0)

@@ -33,7 +33,8 @@ enum handshake_status {
 	HANDSHAKE_OK = 0,
 	HANDSHAKE_NO_KEY = -1,		/* the peer does not hold the key */
 	HANDSHAKE_OUT_OF_RANGE = -2,	/* its y is not below p */
-	HANDSHAKE_NO_PFS = -3		/* it refuses forward secrecy, which we require */
+	HANDSHAKE_NO_PFS = -3,		/* it refuses forward secrecy, which we require */
+	HANDSHAKE_SAME_ROLE = -4	/* it holds the key, but takes itself for C, as we do */
 };
 
 struct handshake {
@@ -62,6 +63,15 @@ size_t handshake_wanted(const struct handshake *handshake);
 
 /* The next step is a computation (one exponentiation, or none on a weak side). */
 int handshake_is_computing(const struct handshake *handshake);
+
+/* What has been received of the peer in this handshake. */
+enum heard {
+	HEARD_NOTHING,
+	HEARD_SOMETHING,		/* less than a nonce */
+	HEARD_NONCE,
+	HEARD_PROOF			/* that it holds the key */
+};
+enum heard handshake_heard(const struct handshake *handshake);
 
 /* The peer has proved that it holds the key. */
 int handshake_peer_is_authentic(const struct handshake *handshake);

@@ -70,6 +70,7 @@ filter_socket_options(struct program *program)
 		{ SOL_SOCKET, SO_KEEPALIVE },
 		{ SOL_SOCKET, SO_LINGER },
 		{ SOL_SOCKET, SO_REUSEADDR },
+		{ IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT },
 		{ IPPROTO_TCP, TCP_NODELAY },
 	};
 	unsigned short begin = program_rule_begin(program, SYS_setsockopt);

@@ -29,6 +29,8 @@ CONNECTION_ERRORS = frozenset(
     | ({errno.ENONET} if hasattr(errno, "ENONET") else set())
 )
 
+IP_BIND_ADDRESS_NO_PORT = 24  # ip(7); other systems refuse it
+
 # Two C ints; `struct` would take a while to import.
 LINGER_RESET = (1).to_bytes(4, sys.byteorder) + bytes(4)  # close() drops the unsent and resets
 LINGER_GRACEFUL = bytes(8)  # close() sends the rest and a FIN
@@ -58,9 +60,7 @@ def start_connect(
         sock.setblocking(False)
         tune(sock, keepalive, address.is_unix)
         if bind is not None:
-            if not bind.is_unix:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(bind.sockaddr)
+            _bind(sock, bind)
         status = sock.connect_ex(address.sockaddr)
         if status not in (0, errno.EINPROGRESS):
             raise OSError(status, os.strerror(status))
@@ -68,6 +68,19 @@ def start_connect(
         sock.close()
         raise
     return sock
+
+
+def _bind(sock: socket.socket, address: SocketAddress) -> None:
+    """Give a socket its local address; without a port, connecting will choose one.
+
+    Were it chosen now, nobody else could use it, whatever the target, also for a while after.
+    """
+    if not address.is_unix and address.sockaddr[1] == 0:
+        with suppress(OSError):  # an older system
+            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+    elif not address.is_unix:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(address.sockaddr)
 
 
 def tune(sock: socket.socket, keepalive: bool, is_unix: bool) -> None:

@@ -16,7 +16,7 @@ from spiped.lean_typing import Any, suppress
 from spiped.observe.slot import GAUGES, SLOT_BYTES, Field, Slot
 from spiped.process.shared_file import anonymous_file
 
-HEADER_BYTES = 4096
+HEADER_BYTES = 4096  # the description, and in the last 8 bytes how many slots are in use
 WIDTH = SLOT_BYTES // 8
 LAYOUT = {"slot_bytes": SLOT_BYTES, "fields": {field.name: field.value for field in Field}}
 
@@ -40,7 +40,9 @@ class Counters:
             self.slots = max(slots, (os.fstat(self._file).st_size - HEADER_BYTES) // SLOT_BYTES)
         else:
             self._file = anonymous_file("spiped-counters")
-            os.pwrite(self._file, json.dumps(LAYOUT).encode().ljust(HEADER_BYTES, b"\0"), 0)
+            description = json.dumps(LAYOUT).encode()
+            assert len(description) <= HEADER_BYTES - 8
+            os.pwrite(self._file, description.ljust(HEADER_BYTES, b"\0"), 0)
             self.slots = slots
         self._attach()
         for foreign in self.before:
@@ -50,13 +52,19 @@ class Counters:
         size = HEADER_BYTES + self.slots * SLOT_BYTES
         os.ftruncate(self._file, size)
         self._map = mmap.mmap(self._file, size)
-        self.view = memoryview(self._map)[HEADER_BYTES:].cast("Q")
+        whole = memoryview(self._map)
+        self.view = whole[HEADER_BYTES:].cast("Q")
+        self.used = whole[HEADER_BYTES - 8 : HEADER_BYTES].cast("Q")  # the number of slots in use
 
-    def grow(self, slots: int) -> None:
-        """Have so many slots; workers that were forked before do not see the new ones."""
+    def use(self, slots: int) -> None:
+        """Count in so many slots.
+
+        Workers that were forked before see only the slots that there were then.
+        """
         if slots > self.slots:
             self.slots = slots
             self._attach()
+        self.used[0] = slots
 
     def files(self) -> list[int]:
         """The descriptors of all memory in which workers count, ours first."""
@@ -115,6 +123,7 @@ class Counters:
 
     def close(self) -> None:
         self.view.release()
+        self.used.release()
         with suppress(BufferError):  # slots that are still referred to keep the memory
             self._map.close()
         os.close(self._file)
@@ -123,7 +132,7 @@ class Counters:
 def _layout(file: int) -> Any:
     """What the memory says of itself; None if it says nothing."""
     try:
-        return json.loads(os.pread(file, HEADER_BYTES, 0).rstrip(b"\0"))
+        return json.loads(os.pread(file, HEADER_BYTES - 8, 0).rstrip(b"\0"))
     except ValueError:
         return None
 

@@ -16,15 +16,26 @@ class Field(enum.IntEnum):
     SEALED = 3  # payload bytes from plain to crypt
     OPENED = 4  # payload bytes from crypt to plain
     UNAUTHENTICATED = 5  # connections now whose peer has not proved that it holds the key
-    ENDED_CLEAN = 8  # endings, one counter for each `Cause`
-    ENDED_CONNECT = 9
-    ENDED_CONNECT_TIMEOUT = 10
-    ENDED_HANDSHAKE = 11
-    ENDED_HANDSHAKE_TIMEOUT = 12
-    ENDED_PACKET = 13
-    ENDED_RESET = 14
-    ENDED_SHUTDOWN = 15
-    ENDED_IDLE = 16
+    ENDED_CLEAN = 8  # connections that have ended, by reason (`plane.ending.Reason`)
+    ENDED_UNREACHED = 9
+    ENDED_UNANSWERED = 10
+    ENDED_PLAIN_LOST = 11
+    ENDED_NO_KEY = 12
+    ENDED_OUT_OF_RANGE = 13
+    ENDED_NO_PFS = 14
+    ENDED_CLOSED = 15
+    ENDED_LOST = 16
+    ENDED_TOO_SLOW = 17
+    ENDED_SHED = 18
+    ENDED_TOO_MANY = 19
+    ENDED_BAD_TAG = 20
+    ENDED_BAD_LENGTH = 21
+    ENDED_TRUNCATED = 22
+    ENDED_SOCKET_ERROR = 23
+    ENDED_IDLE = 24
+    ENDED_ABORTED = 25
+    ENDED_LEFT = 26
+    ENDED_SAME_ROLE = 27
 
 
 # What there is now, and not what there has been.

@@ -27,6 +27,7 @@ class Service(NamedTuple):
     workers: int  # how many there are
     limits: Limits
     tell_clean: bool  # of connections that end well, too; else they may only be counted
+    tell_left: bool  # likewise of those who left without being served (`Reason.LEFT`)
     on_end: Callable[[Ending], None]
     on_limit: Callable[[], None]  # there are as many connections as there may be
     on_shortage: Callable[[str], None]  # accepting pauses, for this reason

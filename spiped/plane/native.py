@@ -14,38 +14,19 @@ from spiped.net.address import SocketAddress
 from spiped.net.reactor import Reactor
 from spiped.net.sockets import close_with_reset, peer_name
 from spiped.observe.slot import SLOT_BYTES, Field, Slot
-from spiped.plane.ending import SHED, TOO_MANY, Cause, Ending
+from spiped.plane.ending import Ending, Reason
 from spiped.plane.interface import Service
 from spiped.plane.pipe_settings import PipeSettings
-from spiped.proto.role import Role
+from spiped.proto.terms import CRYPT, PLAIN, Heard, Role
 
 AVAILABLE = bool(lib.plane_supported())
 
 ENDINGS_AT_ONCE = 64  # that are told per turn; the others wait for the next
 NEVER = 2**64 - 1
 
-CAUSES = {
-    lib.PLANE_CLEAN: Ending(Cause.CLEAN),
-    lib.PLANE_UNREACHED: Ending(Cause.CONNECT),
-    lib.PLANE_UNANSWERED: Ending(Cause.CONNECT_TIMEOUT),
-    lib.PLANE_PLAIN_LOST: Ending(Cause.RESET),
-    lib.PLANE_NO_KEY: Ending(Cause.HANDSHAKE, "the peer does not hold the key"),
-    lib.PLANE_OUT_OF_RANGE: Ending(
-        Cause.HANDSHAKE, "the peer's Diffie-Hellman value is out of range"
-    ),
-    lib.PLANE_NO_PFS: Ending(Cause.HANDSHAKE, "the peer refuses perfect forward secrecy"),
-    lib.PLANE_CLOSED: Ending(Cause.HANDSHAKE, "the peer closed the connection"),
-    lib.PLANE_LOST: Ending(Cause.HANDSHAKE),
-    lib.PLANE_TOO_SLOW: Ending(Cause.HANDSHAKE_TIMEOUT),
-    lib.PLANE_SHED: Ending(Cause.HANDSHAKE, SHED),
-    lib.PLANE_TOO_MANY: Ending(Cause.HANDSHAKE, TOO_MANY),
-    lib.PLANE_BAD_TAG: Ending(Cause.PACKET, "bad tag"),
-    lib.PLANE_BAD_LENGTH: Ending(Cause.PACKET, "bad length"),
-    lib.PLANE_TRUNCATED: Ending(Cause.PACKET, "the stream ends inside a packet"),
-    lib.PLANE_SOCKET_ERROR: Ending(Cause.RESET),
-    lib.PLANE_IDLE: Ending(Cause.IDLE),
-    lib.PLANE_ABORTED: Ending(Cause.SHUTDOWN),
-}
+REASONS = {getattr(lib, f"PLANE_{reason.name}"): reason for reason in Reason}
+HEARD = {getattr(lib, f"HEARD_{heard.name}"): heard for heard in Heard}
+SIDES = {lib.PLANE_SIDE_PLAIN: PLAIN, lib.PLANE_SIDE_CRYPT: CRYPT}
 
 
 class NativePlane:
@@ -61,7 +42,9 @@ class NativePlane:
         self._wanted = ffi.new("int *")
         self._pipes: dict[int, _Pipe] = {}  # by the id of the one that it stands for
         self._service: Service | None = None
-        self._shared: Any = None  # the counters of all workers, for as long as the plane looks
+        # The counters of all workers and how many there are, for as long as the plane looks
+        self._shared: Any = None
+        self._used: Any = None
         self._on_end: dict[int, Callable[[Ending], None]] = {}  # of those that were handed over
         self._carried = 0
         reactor.wait = self._run
@@ -70,12 +53,14 @@ class NativePlane:
         stride = SLOT_BYTES // 8
         limits = service.limits
         self._shared = ffi.from_buffer("uint64_t[]", service.counters.view)
+        self._used = ffi.from_buffer("uint64_t[]", service.counters.used)
         told = {
             "listener": service.listener.fileno(),
             "wake": service.wake,
             "pipe": self._pipe(service.pipe),
             "counters": self._shared,
             "stride": stride,
+            "used": self._used,
             "slots": len(service.counters.view) // stride,
             "workers": service.workers,
             "limit": limits.connections,
@@ -85,6 +70,7 @@ class NativePlane:
                 limits.unauthenticated_per_source / service.workers
             ),
             "tell_clean": service.tell_clean,
+            "tell_left": service.tell_left,
         }
         _check(lib.plane_serve(self._plane, ffi.new("struct plane_service *", told)))
         self._service = service
@@ -103,7 +89,8 @@ class NativePlane:
         error = lib.plane_carry(self._plane, self._carried, accepted.fileno(), self._pipe(pipe))
         if error != 0:
             close_with_reset(accepted)
-            ending = Ending(Cause.RESET, os.strerror(error))
+            role = pipe.role
+            ending = Ending(Reason.PLAIN_LOST, role, error)
             self._reactor.call_later(0, lambda: on_end(ending))
             return
         accepted.detach()
@@ -121,6 +108,7 @@ class NativePlane:
         ffi.release(self._counters)
         if self._shared is not None:
             ffi.release(self._shared)
+            ffi.release(self._used)
 
     def _pipe(self, pipe: PipeSettings) -> Any:
         """The pipe as the plane has it."""
@@ -166,24 +154,18 @@ class _Peer:
 
 def _read(ending: Any) -> tuple[int, Ending]:
     """What the plane tells of a connection that has ended."""
-    cause, detail, *_ = CAUSES[ending.cause]
-    if ending.error != 0:
-        detail = os.strerror(ending.error)
-    if ending.cause == lib.PLANE_UNREACHED:
-        target = _decode(_bytes(ending.target))
-        detail = "no address" if target is None else f"{target}: {detail}"
-    elif ending.cause == lib.PLANE_UNANSWERED:
-        detail = str(_decode(_bytes(ending.target)))
-    elif ending.cause == lib.PLANE_PLAIN_LOST:
-        detail = f"{'client' if ending.role == lib.ROLE_C else 'target'}: {detail}"
     told = Ending(
-        cause,
-        detail,
+        REASONS[ending.cause],
+        Role.C if ending.role == lib.ROLE_C else Role.S,
+        ending.error,
+        SIDES.get(ending.side),
+        HEARD[ending.heard],
+        _decode(_bytes(ending.target)) or "",
         ending.sealed,
         ending.opened,
-        number=ending.number,
-        seconds=ending.duration_ms / 1000,
-        peer=_Peer(_bytes(ending.peer)),
+        ending.number,
+        _Peer(_bytes(ending.peer)),
+        ending.duration_ms / 1000,
     )
     return ending.id, told
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from spiped.lean_typing import NamedTuple
 from spiped.net.address import SocketAddress
-from spiped.proto.role import Role
+from spiped.proto.terms import Role
 
 NEVER = float("inf")  # seconds
 

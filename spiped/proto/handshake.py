@@ -12,10 +12,10 @@ import enum
 from spiped.crypto import Backend, Buffer, wipe
 from spiped.crypto.group14 import P
 from spiped.crypto.sizes import GROUP_BYTES, NONCE_BYTES, SECRET_BYTES, TAG_BYTES
-from spiped.errors import HandshakeError
+from spiped.errors import Fault, HandshakeError
 from spiped.lean_typing import NamedTuple
 from spiped.proto.derivation import SessionKeys, handshake_keys, session_keys
-from spiped.proto.role import Role
+from spiped.proto.terms import Heard, Role
 
 HELLO_BYTES = GROUP_BYTES + TAG_BYTES  # y || h
 
@@ -84,6 +84,15 @@ class Handshake:
     def wanted(self) -> int:
         """How many bytes the machine takes from the peer before its next step."""
         return NEEDS.get(self.step, 0) - len(self._received)
+
+    @property
+    def heard(self) -> Heard:
+        """How far the peer has come."""
+        if self._y_peer:
+            return Heard.PROOF
+        if self._nonce_C:
+            return Heard.NONCE
+        return Heard.SOMETHING if self._received else Heard.NOTHING
 
     @property
     def computing(self) -> bool:
@@ -157,12 +166,23 @@ class Handshake:
         y, h = message[:GROUP_BYTES], message[GROUP_BYTES:]
         expected = self._crypto.hmac_sha256(self._dhmac_peer, y)
         if not self._crypto.equal(h, expected):
-            raise HandshakeError("the peer does not hold the key")
+            raise HandshakeError(
+                Fault.SAME_ROLE if self._is_from_another_client(y, h) else Fault.NO_KEY
+            )
         if y >= P_BYTES:  # equal lengths, so the order of the numbers
-            raise HandshakeError("the peer's Diffie-Hellman value is out of range")
+            raise HandshakeError(Fault.OUT_OF_RANGE)
         if self._require_pfs and y == ONE:
-            raise HandshakeError("the peer refuses perfect forward secrecy")
+            raise HandshakeError(Fault.NO_PFS)
         self._y_peer = y
+
+    def _is_from_another_client(self, y: bytes, h: bytes) -> bool:
+        """The peer has authenticated y as C, which we are: it has taken its nonce for nonce_C."""
+        if self._role is not Role.C:
+            return False  # S says nothing before C has proved itself
+        theirs = handshake_keys(self._crypto, self._K, self._nonce_S, self._nonce_C)
+        is_equal = self._crypto.equal(h, self._crypto.hmac_sha256(theirs.dhmac_C, y))
+        wipe(*theirs)
+        return is_equal
 
     def _commit(self) -> None:
         y = ONE if self._x is None else bytes(self._crypto.power_of_generator(self._x))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from spiped.crypto import Backend, Buffer
 from spiped.crypto.sizes import PACKET_BYTES
-from spiped.errors import PacketError
+from spiped.errors import Fault, PacketError
 
 
 class Sealer:
@@ -53,7 +53,7 @@ class Opener:
         plaintext, opened, fault = self._key.open_many(self.number, packets)
         self.number += opened
         if fault is not None:
-            self.fault = PacketError(fault)
+            self.fault = PacketError(Fault(fault))
         return plaintext
 
     def wipe(self) -> None:

@@ -15,12 +15,10 @@ from __future__ import annotations
 
 from spiped.crypto import Backend, Buffer, wipe
 from spiped.crypto.sizes import MESSAGE_MAX, PACKET_BYTES
-from spiped.errors import HandshakeError, PacketError
+from spiped.errors import Fault, HandshakeError, PacketError
 from spiped.proto.handshake import Handshake, Secrets, Step
 from spiped.proto.packets import Opener, Sealer
-from spiped.proto.role import Role
-
-PLAIN, CRYPT = 0, 1
+from spiped.proto.terms import CRYPT, PLAIN, Heard, Role
 
 BATCH_PACKETS = 128  # that are transformed together; larger batches gain nothing measurable
 BATCH_BYTES = (BATCH_PACKETS * MESSAGE_MAX, BATCH_PACKETS * PACKET_BYTES)  # by side
@@ -76,6 +74,11 @@ class Session:
     def peer_is_authentic(self) -> bool:
         """The peer has proved that it holds the key."""
         return self._handshake.peer_is_authentic
+
+    @property
+    def heard(self) -> Heard:
+        """How far the peer has come in the handshake."""
+        return self._handshake.heard
 
     @property
     def computing(self) -> bool:
@@ -147,11 +150,11 @@ class Session:
         """
         if not self.established:
             self._handshake.abandon()
-            raise HandshakeError("the peer closed the connection")
+            raise HandshakeError(Fault.CLOSED)
         assert self._opener is not None
         self._flows[side].state = Flow.ENDING
         if side == CRYPT and self._opener.inside_packet:
-            self.fail(CRYPT, PacketError("the stream ends inside a packet"))
+            self.fail(CRYPT, PacketError(Fault.TRUNCATED))
 
     def fail(self, side: int, failure: Exception) -> None:
         """A side has failed: what it gave is still delivered, nothing more is sent to it."""

@@ -51,7 +51,7 @@ from spiped.process.secrecy import allow_locked_memory, forbid_core_dumps, may_l
 from spiped.process.signals import Signals, Stopped, die_of, stoppable
 from spiped.process.streams import detach_streams, keep_streams_open
 from spiped.process.title import name_process
-from spiped.proto.role import Role
+from spiped.proto.terms import Role
 from spiped.sandbox import Sandbox
 from spiped.service import handover, key_keeper, upgrade
 from spiped.service.holdings import Holdings

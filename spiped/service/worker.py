@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+from collections.abc import Callable
 
 from spiped.crypto import Backend
 from spiped.errors import describe
@@ -30,6 +31,7 @@ from spiped.observe.log.events import (
 )
 from spiped.observe.log.rate_limit import RateLimit
 from spiped.observe.slot import Field, Slot
+from spiped.plane.diagnosis import describe as describe_ending
 from spiped.plane.ending import Cause, Ending
 from spiped.plane.interface import PlaneMaker, Service
 from spiped.plane.limits import Limits
@@ -121,6 +123,7 @@ class Worker:
                 workers=setup.workers,
                 limits=setup.limits,
                 tell_clean=setup.tell_clean,
+                tell_left=False,
                 on_end=self._on_end,
                 on_limit=self._on_limit,
                 on_shortage=self._on_shortage,
@@ -167,18 +170,26 @@ class Worker:
     # Connections
 
     def _on_end(self, ending: Ending) -> None:
-        setup = self._setup
-        setup.slot.add(ending.cause.counter, 1)
-        id_, peer, seconds = f"{setup.serial}-{ending.number}", str(ending.peer), ending.seconds
-        carried = ending.sealed, ending.opened, round(seconds, 3)
         if ending.cause in (Cause.CLEAN, Cause.SHUTDOWN):
-            if setup.tell_clean:
-                cause = ending.cause.value
-                self._tell(ConnectionEnded(setup.name, id_, peer, cause, *carried))
-        elif self._admits():
-            cause, detail = ending.cause.value, ending.detail
-            self._tell(ConnectionFailed(setup.name, id_, peer, cause, detail, *carried))
+            if self._setup.tell_clean:
+                self._tell(self._event(ConnectionEnded, ending))
+        elif ending.cause is not Cause.LEFT and self._admits():
+            self._tell(self._event(ConnectionFailed, ending))
         self._leave_if_done()
+
+    def _event(self, kind: Callable[..., Event], ending: Ending) -> Event:
+        fields = {
+            "pipe": self._setup.name,
+            "id": f"{self._setup.serial}-{ending.number}",
+            "peer": str(ending.peer),
+            "cause": ending.cause.value,
+            "sealed_bytes": ending.sealed,
+            "opened_bytes": ending.opened,
+            "seconds": round(ending.seconds, 3),
+        }
+        if kind is ConnectionFailed:
+            fields |= {"side": ending.failed_side, "detail": describe_ending(ending)}
+        return kind(**fields)
 
     def _on_limit(self) -> None:
         if self._admits():

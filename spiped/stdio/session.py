@@ -14,10 +14,11 @@ from spiped.observe.log.log import Log
 from spiped.observe.slot import Field, Slot
 from spiped.options.settings import PipeOptions
 from spiped.plane.choose import choose_plane
+from spiped.plane.diagnosis import describe
 from spiped.plane.ending import Cause, Ending
 from spiped.plane.pipe_settings import PipeSettings
 from spiped.process.secrecy import forbid_core_dumps
-from spiped.proto.role import Role
+from spiped.proto.terms import Role
 from spiped.sandbox import Sandbox
 from spiped.stdio.copiers import FAILED, FINISHED, Copiers
 
@@ -100,7 +101,7 @@ class StdioSession:
         if self._ending.cause is Cause.CLEAN:
             return None
         message = MESSAGES.get(self._ending.cause, "Connection error")
-        return f"{message}: {self._ending.detail or self._ending.cause.value}"
+        return f"{message}: {describe(self._ending) or self._ending.cause.value}"
 
     def _on_wakeup(self, events: int) -> None:
         news = self._wakeup.recv(64)

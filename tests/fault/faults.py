@@ -11,7 +11,7 @@ import errno
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from spiped.proto.role import Role
+from spiped.proto.terms import Role
 from tests.fault.plan import Call, Fault, How, Where
 from tests.fault.states import STATES, State
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from spiped.proto.role import Role
+from spiped.proto.terms import Role
 from tests.conftest import backends
 from tests.daemons import Stage
 from tests.fault.faults import TABLE, Case, cases

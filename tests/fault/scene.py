@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from spiped.proto.role import Role
+from spiped.proto.terms import Role
 from tests.conftest import NATIVE_IS_BUILT
 from tests.daemons import Listener, Stage
 from tests.fault.conversation import Conversation, Side

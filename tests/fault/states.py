@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from spiped.proto.role import Role
+from spiped.proto.terms import Role
 from tests.fault.conversation import Conversation, Side
 
 if TYPE_CHECKING:

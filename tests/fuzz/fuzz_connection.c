@@ -114,7 +114,7 @@ static const struct {
 #define TARGETS_MAX 3
 #define PIPE_OPTIONS (SERVER | STRONG | REQUIRE_PFS)
 #define PIPES ((PIPE_OPTIONS + 1) * LENGTH(limits_of_time))
-#define STRIDE 16			/* of the counters */
+#define STRIDE 32			/* of the counters */
 #define SLOTS 3				/* the plane's is in the middle */
 #define HANDSHAKE_BYTES (NONCE_BYTES + HELLO_BYTES)
 #define STREAM_MAX 24000		/* of the plain peer, and of the authentic one */
@@ -191,8 +191,9 @@ static struct plane *plane;
 static struct simulated_socket *control, *listener, *wake;
 static uint64_t last_id;
 static uint64_t counters[SLOTS][STRIDE];
+static const uint64_t used = SLOTS;
 static uint64_t *const counts = counters[SLOTS / 2];
-static uint64_t sum_sealed, sum_opened, sum_relayed, sum_accepted, sum_clean;
+static uint64_t sum_sealed, sum_opened, sum_relayed, sum_accepted, sum_ended[PLANE_CAUSES];
 static struct plane_service service;
 static int service_options;		/* enum option, of its pipe */
 static int serving, has_served, has_carried;
@@ -1412,12 +1413,14 @@ serve(const struct act *act)
 		.pipe = told->pipe,
 		.counters = counters[0],
 		.stride = STRIDE,
+		.used = &used,
 		.slots = SLOTS,
 		.workers = act->a & SHARED ? SLOTS : 1,
 		.limit = limits[act->b & 3],
 		.unauthenticated = limits[act->b >> 2 & 3],
 		.unauthenticated_per_source = limits[act->b >> 4 & 3],
 		.tell_clean = (act->a & TELL_CLEAN) != 0,
+		.tell_left = 1,
 	};
 	error = plane_serve(plane, &service);
 	promise(error == 0 || faults > before, "one can serve, unless the system refuses");
@@ -1522,6 +1525,8 @@ is_side(const struct session *s, const struct plane_ending *ending)
 	case PLANE_SOCKET_ERROR:
 		return (failed == PLAIN || failed == CRYPT) &&
 		    (has_failed(s, failed) || s->socket[failed]->deaf || s->excused);
+	case PLANE_LEFT:
+		return failed == accepted(s);
 	default:
 		return failed == CRYPT;
 	}
@@ -1613,6 +1618,11 @@ check_cause(const struct session *s, const struct plane_ending *ending)
 	case PLANE_ABORTED:
 		promise(s->aborted, "the cause is right");
 		break;
+	case PLANE_LEFT:
+		promise(!s->relayed && (crypt_failed || hung_up || has_failed(s, PLAIN) || s->excused ||
+		    s->socket[CRYPT]->finished), "the cause is right");
+		promise(s->role == ROLE_C || s->socket[CRYPT]->read == 0, "nothing was read from whoever left");
+		break;
 	default:
 		promise(0, "there is a cause");
 	}
@@ -1640,6 +1650,7 @@ check_ended(struct session *s, const struct plane_ending *ending)
 	    "before a clean end, everything opened is sent");
 	sum_sealed += ending->sealed;
 	sum_opened += ending->opened;
+	sum_ended[ending->cause]++;
 	forget(s);
 }
 
@@ -1681,9 +1692,7 @@ take_untold(void)
 		ending.sealed = s->socket[PLAIN]->read;
 		ending.opened = s->socket[PLAIN]->sent;
 		check_ended(s, &ending);
-		sum_clean++;
 	}
-	promise(counts[PLANE_ENDED_CLEAN] == sum_clean, "every end is told or counted once");
 }
 
 /* Do two sessions count as one source? */
@@ -1947,7 +1956,8 @@ begin(void)
 		sessions[i].id = 0;
 	memset(pipes, 0, sizeof(pipes));
 	memset(counters, 0, sizeof(counters));
-	last_id = sum_sealed = sum_opened = sum_relayed = sum_accepted = sum_clean = 0;
+	last_id = sum_sealed = sum_opened = sum_relayed = sum_accepted = 0;
+	memset(sum_ended, 0, sizeof(sum_ended));
 	after.calls = 0;
 	serving = has_served = has_carried = paused = crowded = 0;
 	service = (struct plane_service){ .tell_clean = 1 };
@@ -1969,6 +1979,8 @@ end(void)
 	promise(counts[PLANE_SEALED] == sum_sealed && counts[PLANE_OPENED] == sum_opened &&
 	    counts[PLANE_ESTABLISHED] == sum_relayed && counts[PLANE_ACCEPTED] == sum_accepted,
 	    "the totals are right");
+	for (size_t cause = 0; cause < PLANE_CAUSES; cause++)
+		promise(counts[PLANE_ENDED + cause] == sum_ended[cause], "every end is counted once");
 	plane_free(plane);
 	for (size_t i = 0; i < PIPES; i++) {
 		if (pipes[i].pipe != NULL)

@@ -578,6 +578,8 @@ simulated_setsockopt(int fd, int level, int option, const void *value, socklen_t
 	assert(size == sizeof(int) && *(const int *)value == 1);
 	if (level == SOL_SOCKET && option == SO_REUSEADDR)
 		socket->reusable = 1;
+	else if (level == IPPROTO_IP)
+		assert(option == IP_BIND_ADDRESS_NO_PORT && socket->family != AF_UNIX);
 	else if (level == IPPROTO_TCP)
 		assert(option == TCP_NODELAY && socket->family != AF_UNIX);
 	else

@@ -27,6 +27,7 @@ from spiped.net.reactor import Reactor
 from spiped.net.sockets import close_with_reset, tune
 from spiped.observe.counters import Counters
 from spiped.observe.slot import Field, Slot
+from spiped.plane.diagnosis import describe
 from spiped.plane.ending import Cause, Ending
 from spiped.plane.interface import Plane, Service
 from spiped.plane.pipe_settings import PipeSettings
@@ -176,7 +177,7 @@ class Told(NamedTuple):
 
     @classmethod
     def of(cls, ending: Ending) -> Told:
-        return cls(ending.cause, ending.detail, ending.sealed, ending.opened)
+        return cls(ending.cause, describe(ending), ending.sealed, ending.opened)
 
 
 class Outcome:

@@ -12,7 +12,8 @@ import pytest
 
 from spiped.net.address import SocketAddress
 from spiped.observe.slot import Field
-from spiped.plane.ending import SHED, TOO_MANY, Cause, Ending
+from spiped.plane.diagnosis import PLAIN_TEXTS
+from spiped.plane.ending import Cause, Ending, Reason
 from spiped.plane.interface import Service
 from spiped.plane.limits import Limits
 from spiped.plane.pipe_settings import PipeSettings
@@ -27,7 +28,7 @@ from tests.net.voice import Voice, converse
 
 NO_LIMITS = Limits(connections=0)
 
-GONE = "the peer closed the connection"
+SHED, TOO_MANY = PLAIN_TEXTS[Reason.SHED], PLAIN_TEXTS[Reason.TOO_MANY]
 TOO_MANY_FILES = os.strerror(errno.EMFILE)
 AT_THE_LIMIT = "as many as there may be"
 
@@ -66,6 +67,7 @@ class Server:
                 workers=workers,
                 limits=limits,
                 tell_clean=tell_clean,
+                tell_left=True,
                 on_end=self._on_end,
                 on_limit=lambda: self.troubles.append(AT_THE_LIMIT),
                 on_shortage=self.troubles.append,

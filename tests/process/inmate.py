@@ -26,7 +26,7 @@ from typing import Any
 from spiped.net.address import SocketAddress
 from spiped.net.sockets import accept, start_connect, tune
 from spiped.plane.pipe_settings import PipeSettings
-from spiped.proto.role import Role
+from spiped.proto.terms import Role
 from spiped.sandbox import Sandbox
 
 Attempt = Callable[[], Any]

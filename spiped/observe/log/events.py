@@ -276,6 +276,7 @@ class ConnectionFailed(Record):
     id: str
     peer: str
     cause: str
+    side: str  # who has failed: client, target, or nobody
     detail: str
     sealed_bytes: int
     opened_bytes: int

@@ -12,7 +12,7 @@ from spiped.net.address import SocketAddress
 from spiped.net.reactor import READ, Reactor, Timer
 from spiped.net.sockets import CONNECTION_ERRORS, accept, peer_name
 from spiped.observe.slot import Field, Slot
-from spiped.plane.ending import SHED, TOO_MANY
+from spiped.plane.ending import Reason
 from spiped.plane.interface import Service
 from spiped.plane.pipe_settings import PipeSettings
 from spiped.plane.portable.connection import Connection
@@ -129,9 +129,9 @@ class Acceptor:
         from_there = sum(u.source == newest.source is not None for u in self._unauthenticated)
         per_source = math.ceil(limits.unauthenticated_per_source / self._service.workers)
         if 0 < per_source < from_there:  # every worker counts for itself
-            newest.connection.refuse(TOO_MANY)
+            newest.connection.refuse(Reason.TOO_MANY)
         elif 0 < limits.unauthenticated < counters.total(Field.UNAUTHENTICATED):
-            self._unauthenticated[0].connection.refuse(SHED)
+            self._unauthenticated[0].connection.refuse(Reason.SHED)
 
     def _take_leftover(self) -> None:
         """Take one that the others have not taken in their time: they may be busy, or stopped."""

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import time
 from collections.abc import Callable
 
-from spiped.errors import describe
-from spiped.net.address import SocketAddress
 from spiped.net.reactor import WRITE, Reactor, Timer
 from spiped.net.sockets import close_with_reset, start_connect, take_error
-from spiped.plane.ending import Cause, Ending
+from spiped.plane.ending import Ending, Reason
 from spiped.plane.pipe_settings import PipeSettings
+from spiped.proto.terms import CRYPT, PLAIN, Role
 
 RETRY = 0.02  # seconds until we try again what the system cannot do at present
 SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -58,7 +56,7 @@ class Connector:
         left = self._deadline - time.monotonic()
         target = self._targets[0]
         if left <= 0:
-            failure = self._shortage or _timed_out(target)
+            failure = self._shortage or self._failed(Reason.UNANSWERED)
             self._timer = self._reactor.call_later(0, lambda: self._on_failed(failure))
             return
         self._shortage = None
@@ -66,9 +64,9 @@ class Connector:
             self._sock = start_connect(target, self._pipe.bind, self._pipe.keepalive)
         except OSError as error:
             if error.errno in SHORTAGES:
-                self._shortage = _failed(target, error)
+                self._shortage = self._failed(Reason.UNREACHED, error.errno or errno.EIO)
             if self._shortage is None and not isinstance(error, BlockingIOError):
-                self._advance(_failed(target, error))
+                self._advance(self._failed(Reason.UNREACHED, error.errno or errno.EIO))
             else:  # a UNIX listener's backlog is full, or others have all that there is
                 self._timer = self._reactor.call_later(min(RETRY, left), self._try_next)
             return
@@ -86,10 +84,10 @@ class Connector:
             self._reactor.unwatch(sock)
             self._on_connected(sock)
         else:
-            self._advance(_failed(self._targets[0], OSError(status, os.strerror(status))))
+            self._advance(self._failed(Reason.UNREACHED, status))
 
     def _give_up(self) -> None:
-        self._advance(_timed_out(self._targets[0]))
+        self._advance(self._failed(Reason.UNANSWERED))
 
     def _advance(self, failure: Ending) -> None:
         self._close()
@@ -97,16 +95,13 @@ class Connector:
         then = self._try_next if self._targets else lambda: self._on_failed(failure)
         self._timer = self._reactor.call_later(0, then)
 
+    def _failed(self, reason: Reason, error: int = 0) -> Ending:
+        """What there is to be said of the present target."""
+        side = CRYPT if self._pipe.role is Role.C else PLAIN
+        return Ending(reason, self._pipe.role, error, side, target=self._targets[0])
+
     def _close(self) -> None:
         if self._sock is not None:
             self._reactor.unwatch(self._sock)
             close_with_reset(self._sock)
             self._sock = None
-
-
-def _failed(target: SocketAddress, error: OSError) -> Ending:
-    return Ending(Cause.CONNECT, f"{target}: {describe(error)}")
-
-
-def _timed_out(target: SocketAddress) -> Ending:
-    return Ending(Cause.CONNECT_TIMEOUT, str(target))

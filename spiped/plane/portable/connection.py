@@ -6,24 +6,22 @@ sockets; each stage moves bytes between them while it lasts, and says how it cam
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Callable
 
 from spiped.crypto import Backend
-from spiped.errors import describe
 from spiped.net.reactor import NOTHING, Reactor, Timer
 from spiped.net.sockets import close_with_reset, take_error
 from spiped.observe.slot import Field, Slot
-from spiped.plane.ending import Cause, Ending
+from spiped.plane.ending import GONE, Ending, Reason
 from spiped.plane.pipe_settings import PipeSettings
 from spiped.plane.portable.connect import Connector
 from spiped.plane.portable.negotiate import Negotiation
 from spiped.plane.portable.relay import Relaying
 from spiped.proto.handshake import draw_secrets
-from spiped.proto.role import Role
 from spiped.proto.session import Session
+from spiped.proto.terms import CRYPT, PLAIN, Heard, Role
 
 
 class Connection:
@@ -91,11 +89,11 @@ class Connection:
         if self._relaying is not None:
             self._relaying.abort()
         else:
-            self._give_up(Ending(Cause.SHUTDOWN))
+            self._give_up(Ending(Reason.ABORTED, self._pipe.role))
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self, reason: Reason) -> None:
         """End it before it is relayed, although nothing is wrong with it."""
-        self._give_up(Ending(Cause.HANDSHAKE, reason))
+        self._give_up(Ending(reason, self._pipe.role))
 
     # Stages
 
@@ -119,7 +117,7 @@ class Connection:
         try:
             secrets = draw_secrets(self._crypto, pipe.weak)
         except OSError as error:  # there are no random numbers
-            ending = Ending(Cause.HANDSHAKE, describe(error))
+            ending = Ending(Reason.LOST, pipe.role, error.errno or 0, CRYPT)
             self._timer.cancel()
             self._timer = self._reactor.call_later(0, lambda: self._give_up(ending))
             return
@@ -132,7 +130,7 @@ class Connection:
             self._crypt,
             self._on_authentic,
             self._on_established,
-            self._give_up,
+            lambda reason, error: self._lose(reason, error, CRYPT),
         )
 
     def _on_authentic(self) -> None:
@@ -168,22 +166,37 @@ class Connection:
     # Ends
 
     def _on_timeout(self) -> None:
-        self._give_up(Ending(Cause.HANDSHAKE_TIMEOUT))
+        self._give_up(Ending(Reason.TOO_SLOW, self._pipe.role, 0, CRYPT))
 
     def _on_plain_hangup(self, events: int) -> None:
         assert self._plain is not None
         self._reactor.unwatch(self._plain)
         status = take_error(self._plain)
         if status != 0:
-            who = "client" if self._pipe.role is Role.C else "target"
-            self._give_up(Ending(Cause.RESET, f"{who}: {os.strerror(status)}"))
+            self._lose(Reason.PLAIN_LOST, status, PLAIN)
 
     def _on_crypt_hangup(self, events: int) -> None:
         assert self._crypt is not None
         self._reactor.unwatch(self._crypt)
         status = take_error(self._crypt)
         if status != 0:
-            self._give_up(Ending(Cause.HANDSHAKE, os.strerror(status)))
+            self._lose(Reason.LOST, status, CRYPT)
+
+    def _lose(self, reason: Reason, error: int, side: int) -> None:
+        """A socket has failed before it is relayed.
+
+        Whoever connects and leaves without a byte has only looked whether somebody listens; so may
+        have whoever resets what we have not begun to read.
+        """
+        accepted = PLAIN if self._pipe.role is Role.C else CRYPT
+        left = reason is Reason.CLOSED or error in GONE
+        if left and side == accepted and (side == PLAIN or self._heard is Heard.NOTHING):
+            reason = Reason.LEFT
+        self._give_up(Ending(reason, self._pipe.role, error, side))
+
+    @property
+    def _heard(self) -> Heard:
+        return Heard.NOTHING if self._session is None else self._session.heard
 
     def _give_up(self, ending: Ending) -> None:
         """End it before it is relayed."""
@@ -201,12 +214,16 @@ class Connection:
 
     def _end(self, ending: Ending) -> None:
         self._count_authenticated()
+        ending = ending._replace(
+            heard=self._heard,
+            number=self._number,
+            peer=self._peer,
+            seconds=time.monotonic() - self._begun,
+        )
         if self._session is not None:
             self._session.wipe()
         self._timer = self._connector = self._negotiation = self._relaying = None
         self._plain = self._crypt = self._session = None
-        seconds = time.monotonic() - self._begun
-        ending = ending._replace(number=self._number, peer=self._peer, seconds=seconds)
         self._on_end(self, ending)
 
     def _count_authenticated(self) -> None:

@@ -6,16 +6,18 @@ belongs to the relay.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable
 
-from spiped.errors import HandshakeError, describe
+from spiped.errors import HandshakeError
 from spiped.lean_typing import suppress
 from spiped.net.reactor import HANGUP, NOTHING, READ, WRITE, Reactor
 from spiped.net.sockets import take_error
-from spiped.plane.ending import Cause, Ending
-from spiped.proto.session import CRYPT, Session
+from spiped.plane.ending import OF_FAULT, Reason
+from spiped.proto.session import Session
+from spiped.proto.terms import CRYPT
 
 
 class Negotiation:
@@ -41,7 +43,7 @@ class Negotiation:
         sock: socket.socket,
         on_authentic: Callable[[], None],
         on_established: Callable[[], None],
-        on_failed: Callable[[Ending], None],
+        on_failed: Callable[[Reason, int], None],
     ) -> None:
         self._reactor = reactor
         self._session = session
@@ -59,9 +61,9 @@ class Negotiation:
             self._over = True
             self._reactor.unwatch(self._sock)
 
-    def _fail(self, ending: Ending) -> None:
+    def _fail(self, reason: Reason, error: int) -> None:
         self.stop()
-        self._on_failed(ending)
+        self._on_failed(reason, error)
 
     def _on_events(self, events: int) -> None:
         try:
@@ -75,9 +77,9 @@ class Negotiation:
         except BlockingIOError:
             return
         except HandshakeError as error:
-            self._fail(Ending(Cause.HANDSHAKE, str(error)))
+            self._fail(OF_FAULT[error.fault], 0)
         except OSError as error:
-            self._fail(Ending(Cause.HANDSHAKE, describe(error)))
+            self._fail(Reason.LOST, error.errno or errno.EIO)
 
     def _check(self) -> None:
         """The peer hung up while nothing was expected of it."""

@@ -9,7 +9,7 @@ from spiped.crypto import Backend
 from spiped.net.address import SocketAddress
 from spiped.net.reactor import Reactor
 from spiped.observe.slot import Field, Slot
-from spiped.plane.ending import Ending
+from spiped.plane.ending import Ending, Reason
 from spiped.plane.interface import Service
 from spiped.plane.pipe_settings import PipeSettings
 from spiped.plane.portable.accept import Acceptor
@@ -30,7 +30,11 @@ class PortablePlane:
     def serve(self, service: Service) -> None:
         def begin(accepted: socket.socket, pipe: PipeSettings, peer: str) -> Connection:
             self._accepted += 1
-            return self._begin(accepted, pipe, self._accepted, peer, service.on_end)
+            return self._begin(accepted, pipe, self._accepted, peer, on_end)
+
+        def on_end(ending: Ending) -> None:
+            if ending.reason is not Reason.LEFT or service.tell_left or self._acceptor is None:
+                service.on_end(ending)
 
         self._acceptor = Acceptor(self._reactor, self._slot, service, begin)
 
@@ -75,6 +79,7 @@ class PortablePlane:
     def _on_end(self, connection: Connection, ending: Ending) -> None:
         on_end = self._connections.pop(connection)
         self._slot.add(Field.ACTIVE, -1)
+        self._slot.add(ending.reason.counter, 1)
         if self._acceptor is not None:
             self._acceptor.made_room()
         on_end(ending)

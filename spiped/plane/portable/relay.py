@@ -15,14 +15,15 @@ import termios
 import time
 from collections.abc import Callable
 
-from spiped.errors import PacketError, describe
+from spiped.errors import PacketError
 from spiped.lean_typing import suppress
 from spiped.net.reactor import HANGUP, NOTHING, READ, WRITE, Reactor
 from spiped.net.sockets import close_gracefully, close_with_reset, take_error
 from spiped.observe.slot import Field, Slot
-from spiped.plane.ending import Cause, Ending
+from spiped.plane.ending import OF_FAULT, Ending, Reason
 from spiped.plane.pipe_settings import PipeSettings
-from spiped.proto.session import CRYPT, PLAIN, Session
+from spiped.proto.session import Session
+from spiped.proto.terms import CRYPT, PLAIN
 
 DRAIN_POLL = 0.01  # seconds between two looks at how much the peer has still to acknowledge
 
@@ -76,7 +77,7 @@ class Relaying:
         reactor.watch(crypt, READ, self._on_crypt)
 
     def abort(self) -> None:
-        self._end(close_with_reset, Ending(Cause.SHUTDOWN))
+        self._end(close_with_reset, Ending(Reason.ABORTED, self._pipe.role))
 
     # Events
 
@@ -146,7 +147,7 @@ class Relaying:
         if self._session.failed_side is not None:
             self._begin_to_drain()
         elif self._session.over or self._may_leave():
-            self._end(close_gracefully, Ending(Cause.CLEAN))
+            self._end(close_gracefully, Ending(Reason.CLEAN, self._pipe.role))
         else:
             self._watch(PLAIN, self._on_plain)
             self._watch(CRYPT, self._on_crypt)
@@ -174,7 +175,7 @@ class Relaying:
         if left > 0:
             self._timer = self._reactor.call_later(left, self._on_silence)
         else:
-            self._end(close_with_reset, Ending(Cause.IDLE))
+            self._end(close_with_reset, Ending(Reason.IDLE, self._pipe.role))
 
     def _has_moved(self) -> bool:
         """What the system has still to deliver has changed since we last asked."""
@@ -231,11 +232,11 @@ class Relaying:
         self._timer = self._reactor.call_later(delay, self._drain)
 
     def _failure(self) -> Ending:
-        failure = self._session.failure
+        failure, side = self._session.failure, self._session.failed_side
         if isinstance(failure, PacketError):
-            return Ending(Cause.PACKET, str(failure))
+            return Ending(OF_FAULT[failure.fault], self._pipe.role, 0, side)
         assert isinstance(failure, OSError)
-        return Ending(Cause.RESET, describe(failure))
+        return Ending(Reason.SOCKET_ERROR, self._pipe.role, failure.errno or errno.EIO, side)
 
     def _end(self, close: Callable[[socket.socket], None], ending: Ending) -> None:
         self._timer.cancel()
