@@ -4,33 +4,50 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# where `make install` puts things
+# Where `make install` puts things, all below DESTDIR if that is set.  LIBDIR has spiped and all that
+# it needs, and goes where BINDIR goes.
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
-MAN1DIR ?= $(PREFIX)/share/man/man1
-LIBDIR ?= $(PREFIX)/lib/spiped
+MANDIR ?= $(PREFIX)/share/man
+MAN1DIR ?= $(MANDIR)/man1
+LIBDIR ?= $(patsubst %/,%,$(dir $(BINDIR)))/lib/spiped
+DESTDIR ?=
+
+# With what `make install` installs, and the interpreter that will run it
+INSTALLER := build/installer
+INTERPRETER ?= $(shell $(PYTHON) -c 'import sys; print(sys.executable)')
 
 SOURCES := setup.py pyproject.toml spiped/__init__.py $(shell find _native -name '*.[ch]' -o -name '*.cdef' -o -name '*.py')
 PYTHON_FILES := setup.py _native spiped tests bench
 
-.PHONY: all build demo test check bench bench-quick bench-kernels sanitize fuzz fault soak flood install clean
+.PHONY: all build demo test check bench bench-quick bench-kernels sanitize fuzz fault soak flood dist install uninstall clean FORCE
 
 all: build
 
 build: $(VENV)/built
 
 # The extension is built in place, so that a change to Python files needs no new installation.
-$(VENV)/built: $(VENV)/ready $(SOURCES)
+$(VENV)/built: $(VENV)/ready $(SOURCES) init/program.py
 	PYTHONWARNINGS=ignore $(BIN)/pip install -q --no-build-isolation --no-deps -e .
+	$(BIN)/python init/program.py directory=$(BIN) interpreter=$(abspath $(BIN))/python
 	$(BIN)/python -m spiped.crypto
 	touch $@
 
-$(VENV)/ready: pyproject.toml
+$(VENV)/ready: pyproject.toml $(VENV)/interpreter
 	$(PYTHON) -m venv $(VENV) || { \
 	    echo 'Python lacks venv: on Debian, apt-get install python3-venv python3-dev' >&2; exit 1; }
-	$(BIN)/pip install -q --upgrade pip 'setuptools>=77' 'cffi>=1.16'
-	$(BIN)/pip install -q 'pycryptodome>=3.19' 'psutil>=5.9' 'rich>=13' 'pytest>=8' 'hypothesis>=6.100'
+	$(BIN)/pip install -q --upgrade pip 'setuptools>=66' 'cffi>=1.15'
+	$(BIN)/pip install -q 'pycryptodome>=3.11' 'psutil>=5.9' 'rich>=13' 'pytest>=8' 'hypothesis>=6.100'
 	touch $@
+
+# Another interpreter needs another environment; without PYTHON=, the one that is there will do.
+$(VENV)/interpreter: $(if $(filter file,$(origin PYTHON)),,FORCE)
+	@mkdir -p $(VENV)
+	@command -v $(PYTHON) > $@.new || { echo 'There is no $(PYTHON)' >&2; rm $@.new; exit 1; }
+	@if cmp -s $@.new $@; then rm $@.new; else \
+	    rm -rf $(filter-out %.new,$(wildcard $(VENV)/*)); mv $@.new $@; fi
+
+FORCE:
 
 $(VENV)/checkers: $(VENV)/ready
 	$(BIN)/pip install -q 'ruff>=0.6' 'mypy>=1.11' types-psutil types-cffi
@@ -91,14 +108,28 @@ soak: build
 flood: build
 	$(BIN)/python -m tests.flood
 
+# The source archive, and the wheel that is built from it and not from this tree, in dist/.
+dist: $(VENV)/ready
+	$(BIN)/pip install -q 'build>=1'
+	rm -rf dist
+	$(BIN)/python -m build
+
+# Under any umask: what is installed is for everybody.
 install:
-	$(PYTHON) -m venv $(LIBDIR)
-	$(LIBDIR)/bin/pip install -q --upgrade .
-	mkdir -p $(BINDIR) $(MAN1DIR)
-	for program in spiped spipe; do \
-	    ln -sf $(LIBDIR)/bin/$$program $(BINDIR)/$$program && \
-	    install -m 644 man/$$program.1 $(MAN1DIR)/$$program.1 || exit 1; \
-	done
+	umask 022 && \
+	mkdir -p $(DESTDIR)$(LIBDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(MAN1DIR) && \
+	$(PYTHON) -m venv $(INSTALLER) && \
+	$(INSTALLER)/bin/pip install -q --target $(DESTDIR)$(LIBDIR).new . && \
+	rm -rf $(INSTALLER) $(DESTDIR)$(LIBDIR).new/bin $(DESTDIR)$(LIBDIR) && \
+	mv $(DESTDIR)$(LIBDIR).new $(DESTDIR)$(LIBDIR) && \
+	$(PYTHON) init/program.py directory=$(DESTDIR)$(BINDIR) \
+	    interpreter=$(INTERPRETER) library=$(LIBDIR) && \
+	install -m 644 man/spiped.1 man/spipe.1 $(DESTDIR)$(MAN1DIR)
+
+uninstall:
+	rm -rf $(DESTDIR)$(LIBDIR)
+	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,spiped spipe)
+	rm -f $(addprefix $(DESTDIR)$(MAN1DIR)/,spiped.1 spipe.1)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info spiped/_native.c spiped/_native*.so

@@ -9,8 +9,12 @@ import os
 import sys
 
 from setuptools import setup
-from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:  # before version 70
+    from wheel.bdist_wheel import bdist_wheel
 
 
 class OptionalBuildExt(build_ext):
@@ -39,6 +43,7 @@ class StableAbiWheel(bdist_wheel):
 
 
 setup(
+    license="BSD-2-Clause",  # here, because versions of setuptools differ about pyproject.toml
     cffi_modules=["_native/build_ffi.py:ffibuilder"],
     cmdclass={"build_ext": OptionalBuildExt, "bdist_wheel": StableAbiWheel},
 )

@@ -6,11 +6,13 @@ A signal that comes from here on waits until the program knows what to do about 
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # `signal` is slower to import
+import os
+import sys
 
 
 def spiped() -> int:
     """The command ``spiped``; returns its exit status."""
-    _let_signals_wait()
+    _begin()
     from spiped.command.spiped import main
 
     return main()
@@ -18,10 +20,28 @@ def spiped() -> int:
 
 def spipe() -> int:
     """The command ``spipe``; does not return."""
-    _let_signals_wait()
+    _begin()
     from spiped.command.spipe import main
 
     return main()
+
+
+def _begin() -> None:
+    _let_signals_wait()
+    if not sys.flags.isolated:
+        _look_nowhere_else()
+
+
+def _look_nowhere_else() -> None:
+    """Import nothing from where another program's variables, or the place of this one, point to.
+
+    What the interpreter has imported before is its own business.
+    """
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    here = os.path.dirname(os.path.abspath(sys.argv[0]))
+    foreign = {os.path.abspath(path) for path in (*named, here, os.curdir) if path} - {ours}
+    sys.path[:] = [path for path in sys.path if os.path.abspath(path) not in foreign]
 
 
 def _let_signals_wait() -> None:

@@ -14,8 +14,12 @@ import os
 import sys
 import weakref
 
-from Crypto.Cipher import AES
-from Crypto.Math.Numbers import Integer
+try:
+    from Crypto.Cipher import AES
+    from Crypto.Math.Numbers import Integer
+except ImportError:  # as Debian calls it
+    from Cryptodome.Cipher import AES  # type: ignore[import-not-found,no-redef]
+    from Cryptodome.Math.Numbers import Integer  # type: ignore[import-not-found,no-redef]
 
 from spiped.crypto.backend import Buffer, wipe
 from spiped.crypto.group14 import EXPONENT_BASE, GENERATOR, P

@@ -215,7 +215,7 @@ class WorkerSet:
     def _free_slot(self) -> int:
         taken = {process.slot for process in self.workers if process.file is None}
         slot = next(n for n in range(1, len(taken) + 2) if n not in taken)
-        self._counters.use(1 + max(slot, *taken))
+        self._counters.use(1 + max({slot, *taken}))
         return slot
 
     def _take_on(self, process: WorkerProcess, generation: Generation, sock: socket.socket) -> None:
