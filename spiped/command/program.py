@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from spiped.errors import OperatorError
+from spiped.errors import OperatorError, as_operator_error
 from spiped.lean_typing import suppress
 from spiped.observe.log.log import Log
 from spiped.options.grammar import Help, Version
@@ -41,8 +41,8 @@ def run_program(program: str, name: str, command: Callable[[], int]) -> int:
     except OperatorError as error:
         log.refusal(error)
         return 1
-    except MemoryError:
-        log.refusal(OperatorError("There is not enough memory"))
+    except (OSError, MemoryError) as error:
+        log.refusal(as_operator_error(error))
         return 1
 
 

@@ -62,7 +62,8 @@ def _connect(name: str, options: PipeOptions) -> int:
 def main() -> NoReturn:
     name = program_name("spipe")
     status = run_program("spipe", name, lambda: _connect(name, read_spipe(sys.argv[1:])))
-    sys.stderr.flush()
+    if sys.stderr is not None:
+        sys.stderr.flush()
     # and not by way of the interpreter's end, in which the threads, if they still wait for the
     # standard streams, would be unwound by a library that is loaded only then
     os._exit(status)

@@ -7,6 +7,7 @@ mode belongs to everybody.
 from __future__ import annotations
 
 import _thread
+import errno
 import os
 import socket
 from select import POLLIN, POLLOUT, poll
@@ -34,9 +35,13 @@ class Copiers:
         self.failure: str | None = None
 
     def start(self) -> None:
+        """Raises OSError if the system lets us have no threads."""
         self._output_done.acquire()
-        _thread.start_new_thread(self._copy_input, ())
-        _thread.start_new_thread(self._copy_output, ())
+        try:
+            _thread.start_new_thread(self._copy_input, ())
+            _thread.start_new_thread(self._copy_output, ())
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, str(error)) from error
 
     def finish_input(self) -> None:
         """Copy what can be read at this moment, and then end the stream; tells by `FINISHED`."""
