@@ -38,7 +38,7 @@ class Sandbox:
     """What a system has of it, and what it lacks."""
 
     def __init__(self, crypto: Backend) -> None:
-        """Give up gaining privileges, at once; and see what else there is to be had."""
+        """Imports what it needs, so it is to be made before privileges are dropped."""
         if crypto.name == "native":
             from spiped.sandbox import native
 
@@ -47,6 +47,11 @@ class Sandbox:
             from spiped.sandbox import pure
 
             self._system = pure
+        self._landlock = 0
+        self._parts: dict[str, int] = {}  # what there is, with 0, or an errno value
+
+    def give_up_gaining(self) -> None:
+        """Give up gaining privileges, at once; and see what else there is to be had."""
         error = self._system.forbid_new_privileges()
         # the other two are for those who have no privileges to gain
         self._landlock = self._system.landlock_abi() if error == 0 else -error

@@ -121,6 +121,7 @@ class Start:
         self._log = log
         self._make_plane: PlaneMaker = choose_plane(crypto)
         self._holdings = Holdings(crypto, log, KeyFile(options.pipe.key))
+        self._holdings.sandbox = Sandbox(crypto) if options.pipe.sandbox else None
         self._in_background = False
         self._is_detached = False  # from the standard streams
 
@@ -362,11 +363,12 @@ class Start:
     def _give_up_privileges(self) -> None:
         """For good; and say what is missing of what workers should give up."""
         log, options = self._log, self._options
-        if options.pipe.sandbox:
-            sandbox = self._holdings.sandbox = Sandbox(self._crypto)
+        sandbox = self._holdings.sandbox
+        if sandbox is not None:
+            sandbox.give_up_gaining()
             if sandbox.missing:
                 log.event(SandboxIncomplete(", ".join(sandbox.missing)))
-        log.event(SandboxChosen(str(self._holdings.sandbox or "none")))
+        log.event(SandboxChosen("none" if sandbox is None else str(sandbox)))
         wanted = _descriptors_wanted(options)
         if wanted is not None and descriptors.limit() < wanted:
             log.event(FewDescriptors(options.connections, wanted, descriptors.limit()))

@@ -75,7 +75,9 @@ class StdioSession:
         self._wakeup = wakeup
         self._reactor.watch(wakeup, READ, self._on_wakeup)
         if sandbox:
-            Sandbox(crypto).enter(pipe, threads=True)
+            box = Sandbox(crypto)
+            box.give_up_gaining()
+            box.enter(pipe, threads=True)
 
     def tell_to_end(self) -> bool:
         """Send what can be read now, then the end of the stream, and leave when that has arrived.

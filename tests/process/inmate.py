@@ -173,6 +173,7 @@ def enter(backend: str, attempt: str) -> None:
     bind = ANY if attempt == "connect from an address" else None
     pipe = PipeSettings(Role.S, bytearray(32), [target], bind=bind)
     sandbox = Sandbox(crypto)
+    sandbox.give_up_gaining()
     sandbox.enter(pipe)
 
 
