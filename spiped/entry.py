@@ -37,11 +37,18 @@ def _look_nowhere_else() -> None:
 
     What the interpreter has imported before is its own business.
     """
-    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    ours = os.path.dirname(os.path.dirname(_absolute(__file__)))
     named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    here = os.path.dirname(os.path.abspath(sys.argv[0]))
-    foreign = {os.path.abspath(path) for path in (*named, here, os.curdir) if path} - {ours}
-    sys.path[:] = [path for path in sys.path if os.path.abspath(path) not in foreign]
+    here = os.path.dirname(_absolute(sys.argv[0]))
+    foreign = {_absolute(path) for path in (*named, here, os.curdir) if path} - {ours}
+    sys.path[:] = [path for path in sys.path if _absolute(path) not in foreign]
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except OSError:  # the current directory is gone
+        return path
 
 
 def _let_signals_wait() -> None:
