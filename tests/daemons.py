@@ -424,6 +424,7 @@ class Stage:
         """A file with this content."""
         path = self.directory / name
         path.write_bytes(content)
+        path.chmod(0o600)  # it may be a key
         return str(path)
 
     def path(self, suffix: str) -> Path:

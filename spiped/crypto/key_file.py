@@ -20,10 +20,11 @@ LINKS_MAX = 40
 
 
 class Key(NamedTuple):
-    """K, in secret memory, and how many bytes the file had."""
+    """K, in secret memory, and what the file is like."""
 
     K: memoryview
-    length: int
+    length: int  # bytes
+    is_public: bool  # everybody may read the file
 
 
 class KeyFile:
@@ -65,16 +66,19 @@ class KeyFile:
             reason = describe(error) if isinstance(error, OSError) else "no standard input"
             self._refuse("Cannot open file", reason, error)
         try:
-            if not (may_wait or stat.S_ISREG(os.fstat(fd).st_mode)):
+            mode = os.fstat(fd).st_mode
+            if not (may_wait or stat.S_ISREG(mode)):
                 self._refuse("Error reading file", "no longer a regular file")
-            return self._read_all(crypto, fd)
+            is_public = stat.S_ISREG(mode) and bool(mode & stat.S_IROTH)
+            return Key(*self._read_all(crypto, fd), is_public)
         except OSError as error:
             self._refuse("Error reading file", describe(error), error)
         finally:
             if self.path != "-":
                 os.close(fd)
 
-    def _read_all(self, crypto: Backend, fd: int) -> Key:
+    def _read_all(self, crypto: Backend, fd: int) -> tuple[memoryview, int]:
+        """K, and the number of bytes of the file."""
         content, length = bytearray(CHUNK), 0
         try:
             while got := os.readv(fd, [memoryview(content)[length:]]):
@@ -88,7 +92,7 @@ class KeyFile:
             K = crypto.secret_memory(KEY_BYTES)
             K[:] = digest
             wipe(digest)
-            return Key(K, length)
+            return K, length
         finally:
             wipe(content)
 

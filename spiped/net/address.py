@@ -32,6 +32,16 @@ class SocketAddress(NamedTuple):
         return f"[{self.sockaddr[0]}]:{self.sockaddr[1]}"
 
 
+def leads_back(source: SocketAddress, target: SocketAddress) -> bool:
+    """Whoever connects to the target comes to the source, as far as the addresses tell."""
+    if source == target or source.is_unix or target.is_unix:
+        return source == target
+    (listening, port, *_), (reached, target_port, *_) = source.sockaddr, target.sockaddr
+    is_any = listening in ("0.0.0.0", "::")  # noqa: S104
+    is_local = reached.startswith("127.") or reached in ("0.0.0.0", "::", "::1")  # noqa: S104
+    return port == target_port and is_any and is_local
+
+
 def is_literal(text: str) -> bool:
     """The address stands for itself: nothing needs to be looked up, now or later."""
     return text.startswith(("/", "["))

@@ -10,6 +10,7 @@ from spiped.crypto.sizes import KEY_BYTES
 from spiped.errors import OperatorError
 from spiped.net.address import SocketAddress
 from spiped.observe.log.events import ReloadFailed
+from spiped.observe.log.key_warnings import key_warnings
 from spiped.service.holdings import Holdings
 from spiped.service.targets import Targets
 from spiped.service.worker_set import WorkerSet
@@ -60,11 +61,14 @@ class Reload:
         crypto, key_file = self._holdings.crypto, self._holdings.key_file
         if key_file.can_be_read_again:
             try:
-                K = key_file.read_again(crypto).K
+                key = key_file.read_again(crypto)
             except OperatorError as error:
                 self._holdings.log.refusal(error)
                 self._holdings.log.event(ReloadFailed())
                 return
+            for warning in key_warnings(key_file.path, key):
+                self._holdings.log.event(warning)
+            K = key.K
         else:  # the key stays
             K = crypto.secret_memory(KEY_BYTES)
             K[:] = in_charge.pipe.K

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -21,22 +22,30 @@ from spiped.crypto.key_file import KeyFile
 from spiped.crypto.sizes import KEY_BYTES
 from spiped.errors import LookupFailed, OperatorError, as_operator_error
 from spiped.lean_typing import NamedTuple
-from spiped.net.address import SocketAddress, decode_addresses, is_literal, resolve
+from spiped.net.address import (
+    SocketAddress,
+    decode_addresses,
+    is_literal,
+    leads_back,
+    resolve,
+)
 from spiped.net.reactor import Reactor
 from spiped.observe.counters import Counters
 from spiped.observe.log.events import (
     Crashed,
     FewDescriptors,
-    KeyFileEmpty,
     Remark,
     RunningAsProcess1,
     SandboxChosen,
     SandboxIncomplete,
     SecretsNotLocked,
     SeveralAddresses,
+    SourceIsTarget,
     Started,
     Upgraded,
+    UpgradeOutOfReach,
 )
+from spiped.observe.log.key_warnings import key_warnings
 from spiped.observe.log.log import Log
 from spiped.options.settings import DaemonOptions
 from spiped.plane.choose import choose_plane
@@ -130,6 +139,8 @@ class Start:
     def begin(self) -> int:
         """Be a new daemon."""
         if os.getpid() == 1:
+            if not self._options.foreground:
+                raise OperatorError("Process 1 cannot go to the background: use -F")
             self._log.event(RunningAsProcess1())
         return self._guard(lambda: self._supervise(self._prepare(), None))
 
@@ -160,7 +171,7 @@ class Start:
         if given.get("log_file") is not None and options.log_file is not None:
             self._log.use_file(options.log_file, given["log_file"])
         elif options.syslog and not options.foreground:
-            self._log.use_syslog()
+            self._log.use_syslog(options.name)
         K = self._crypto.secret_memory(KEY_BYTES)
         key_keeper.fetch(given["key"], K)
         self._log.event(Upgraded(__version__))
@@ -194,17 +205,27 @@ class Start:
             if holdings.listener is None:
                 self._bind(addresses.source)
             self._listen()
+        for target in addresses.targets:
+            if leads_back(addresses.source[0], target):
+                self._log.event(SourceIsTarget(str(target)))
         if user is not None:
-            for warning in identity.drop_privileges(user):
-                self._log.event(Remark(warning))
+            self._become(user)
         bind = self._first(addresses.bind, options.pipe.bind) if options.pipe.bind else None
         return self._pipe(key, addresses.targets, bind)
+
+    def _become(self, user: identity.Identity) -> None:
+        for warning in identity.drop_privileges(user):
+            self._log.event(Remark(warning))
+        for path, access in ((sys.executable, os.X_OK), (__file__, os.R_OK)):
+            if not os.access(path, access):
+                self._log.event(UpgradeOutOfReach(self._options.user or "", path))
+                return
 
     def _read_key(self) -> memoryview:
         with stoppable():
             key = self._holdings.key_file.read_first(self._crypto)
-        if key.length == 0:
-            self._log.event(KeyFileEmpty(self._options.pipe.key))
+        for warning in key_warnings(self._options.pipe.key, key):
+            self._log.event(warning)
         return key.K
 
     def _bind(self, addresses: list[SocketAddress]) -> None:
@@ -228,7 +249,7 @@ class Start:
         if options.log_file is not None:
             self._log.use_file(options.log_file)
         elif options.syslog:
-            self._log.use_syslog()
+            self._log.use_syslog(options.name)
 
     def _let_go_in_parent(self) -> None:
         """What the process that waits for the daemon does first."""

@@ -39,6 +39,7 @@ from spiped.plane.pipe_settings import PipeSettings
 from spiped.process.fork import present_traceback
 from spiped.process.signals import HANDLED, unblock_signals
 from spiped.process.streams import detach_streams
+from spiped.process.title import name_process
 from spiped.sandbox import Sandbox
 from spiped.service.channel import Channel, Message
 
@@ -46,6 +47,7 @@ from spiped.service.channel import Channel, Message
 class WorkerSetup(NamedTuple):
     """What a worker is forked with."""
 
+    program: str  # its name
     name: str  # of the pipe
     serial: int  # of the worker, among all that this daemon has had
     pipe: PipeSettings
@@ -67,6 +69,7 @@ def run(setup: WorkerSetup, sock: socket.socket) -> int:
     for number in HANDLED:
         signal.signal(number, signal.SIG_IGN)  # meant for the supervisor, which tells us
     unblock_signals()
+    name_process(f"{setup.program}: worker")
     try:
         worker = Worker(setup, sock)
         worker.begin()

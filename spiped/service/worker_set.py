@@ -250,6 +250,7 @@ class WorkerSet:
         settings = self._settings
         return worker.run(
             worker.WorkerSetup(
+                program=self._log.name,
                 name=settings.name,
                 serial=serial,
                 pipe=generation.pipe,

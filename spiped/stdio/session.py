@@ -9,7 +9,8 @@ from spiped.crypto import Backend
 from spiped.crypto.key_file import KeyFile
 from spiped.net.address import resolve
 from spiped.net.reactor import READ, Reactor
-from spiped.observe.log.events import KeyFileEmpty, SeveralAddresses
+from spiped.observe.log.events import SeveralAddresses
+from spiped.observe.log.key_warnings import key_warnings
 from spiped.observe.log.log import Log
 from spiped.observe.slot import Field, Slot
 from spiped.options.settings import PipeOptions
@@ -38,8 +39,8 @@ def pipe_settings(options: PipeOptions, crypto: Backend, log: Log) -> PipeSettin
             log.event(SeveralAddresses(options.bind, str(found[0])))
         bind = found[0]
     key = KeyFile(options.key).read_first(crypto)
-    if key.length == 0:
-        log.event(KeyFileEmpty(options.key))
+    for warning in key_warnings(options.key, key):
+        log.event(warning)
     return PipeSettings(
         role=Role.C,
         K=key.K,

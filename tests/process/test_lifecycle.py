@@ -156,8 +156,9 @@ def test_a_stale_unix_socket_is_replaced(stage: Stage) -> None:
 
 def test_processes_are_called_what_scripts_look_for(stage: Stage) -> None:
     daemon = start(stage)
-    for pid in (daemon.pid, *daemon.workers):
-        assert Path(f"/proc/{pid}/comm").read_text() == "spiped\n"
+    names = {daemon.pid: "spiped\n"} | dict.fromkeys(daemon.workers, "spiped: worker\n")
+    for pid, name in names.items():
+        assert Path(f"/proc/{pid}/comm").read_text() == name
         words = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
         assert f"spiped -e -s {daemon.source} -t " in words
 

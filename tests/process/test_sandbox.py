@@ -272,7 +272,8 @@ def test_a_lesser_user_keeps_the_name_of_the_process(stage: Stage) -> None:
     server = stage.start(*program, *words, "-u", "nobody", "--workers", "1")
     wait_until(lambda: len(family_of(server.pid)) == 2, "there is a worker")
     for pid in family_of(server.pid):
-        assert Path(f"/proc/{pid}/comm").read_text() == "spiped\n"
+        name = "spiped" if pid == server.pid else "spiped: worker"
+        assert Path(f"/proc/{pid}/comm").read_text() == f"{name}\n"
 
 
 # The log

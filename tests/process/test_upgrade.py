@@ -121,8 +121,9 @@ def test_another_program_runs_in_the_same_process(
     assert "spiped: Upgraded: this is version 2\n" in log_of(stage)
     assert server.pid_file.read_text() == str(server.pid)
     assert is_echoed(client.source)
-    for pid in (server.pid, *server.workers):
-        assert Path(f"/proc/{pid}/comm").read_text() == "spiped\n"
+    assert Path(f"/proc/{server.pid}/comm").read_text() == "spiped\n"
+    for pid in server.workers:
+        assert Path(f"/proc/{pid}/comm").read_text() == "spiped: worker\n"
     server.signal(signal.SIGTERM)
     server.wait_until_gone()
     assert not server.pid_file.exists()

@@ -91,6 +91,39 @@ class KeyFileEmpty(Record):
     path: str
 
 
+@event(WARNING, "Warning: the key file has only {length} bytes; 32 random bytes are needed: {path}")
+class KeyFileShort(Record):
+    path: str
+    length: int
+
+
+@event(WARNING, "Warning: everybody on this machine may read the key file (chmod o-r): {path}")
+class KeyFilePublic(Record):
+    path: str
+
+
+@event(
+    WARNING,
+    "Warning: {address} is both source (-s) and target (-t): connections go round in a circle",
+)
+class SourceIsTarget(Record):
+    address: str
+
+
+@event(WARNING, "Warning: there is no system log daemon; messages are lost until there is one")
+class NoSyslog(Record):
+    pass
+
+
+@event(
+    WARNING,
+    "Warning: {user} (-u) may not use {path}; an upgrade (SIGUSR2) will not be possible",
+)
+class UpgradeOutOfReach(Record):
+    user: str
+    path: str
+
+
 @event(WARNING, "Using the first of multiple addresses found for {address}: {chosen}")
 class SeveralAddresses(Record):
     """An address to listen on, or to connect from, stands for several."""

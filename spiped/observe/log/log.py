@@ -9,6 +9,7 @@ from spiped.observe.log.events import (
     WARNING,
     Event,
     LogNotReopened,
+    NoSyslog,
     Refused,
     level_of,
     text_of,
@@ -60,9 +61,12 @@ class Log:
         except OSError as error:
             raise OperatorError(f"--log-file {path}: {describe(error)}") from error
 
-    def use_syslog(self) -> None:
-        """Write to the system log."""
-        self._sink = SyslogSink()
+    def use_syslog(self, pipe: str) -> None:
+        """Write to the system log, in the name of a pipe; warn here if there is no log daemon."""
+        sink = SyslogSink(pipe)
+        if not sink.is_connected:
+            self.event(NoSyslog())
+        self._sink = sink
 
     def file(self) -> int | None:
         """The descriptor of the log file, if there is one."""

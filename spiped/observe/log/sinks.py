@@ -71,10 +71,12 @@ def _open(path: str) -> int:
 class SyslogSink:
     """The system log (RFC 3164): facility user, and the level of the event as its priority.
 
-    Not by the C library, which waits when the log daemon hangs.
+    A line has the process id, and the name of the pipe, since several may run.  Not by the C
+    library, which waits when the log daemon hangs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pipe: str) -> None:
+        self._pipe = pipe
         self._sock: socket.socket | None = None
         self._connect()
 
@@ -85,7 +87,8 @@ class SyslogSink:
 
     def write(self, level: int, name: str, line: str) -> None:
         stamp = time.strftime("%b %e %H:%M:%S")
-        data = f"<{SYSLOG_FACILITY | level}>{stamp} {name}: {line[:SYSLOG_MAX]}"
+        tag = f"<{SYSLOG_FACILITY | level}>{stamp} {name}[{os.getpid()}]"
+        data = f"{tag}: {self._pipe}: {line[:SYSLOG_MAX]}"
         packet = data.encode(errors="surrogateescape")
         if not self._send(packet):
             self._connect()  # the log daemon has been restarted
