@@ -87,6 +87,15 @@ connection_authenticate(struct plane *plane, struct connection *connection)
 	counter_decrement(plane->counters, PLANE_UNAUTHENTICATED);
 }
 
+/* How far the peer has come in the handshake, which may be over. */
+static enum heard
+heard_of(const struct connection *connection)
+{
+	if (connection->handshake != NULL)
+		return handshake_heard(connection->handshake);
+	return connection->negotiating == PROGRESS_DONE ? HEARD_PROOF : HEARD_NOTHING;
+}
+
 void
 connection_end(struct plane *plane, struct connection *connection,
     const struct failure *failure)
@@ -98,9 +107,7 @@ connection_end(struct plane *plane, struct connection *connection,
 		endpoint_close(&connection->endpoint[side]);
 	}
 	connection->failure = *failure;
-	connection->failure.heard = connection->handshake != NULL ?
-	    handshake_heard(connection->handshake) :
-	    connection->negotiating == PROGRESS_DONE ? HEARD_PROOF : HEARD_NOTHING;
+	connection->failure.heard = heard_of(connection);
 	counter_add(plane->counters, PLANE_ENDED + failure->cause, 1);
 	flows_release(&connection->relay.flows);
 	negotiate_abandon(connection->handshake);
@@ -120,10 +127,9 @@ connection_end_opening(struct plane *plane, struct connection *connection,
 	int accepted = accepted_side(connection);
 	int left = failure.cause == PLANE_CLOSED || failure.error == ECONNRESET ||
 	    failure.error == EPIPE;
-	int heard = connection->handshake != NULL &&
-	    handshake_heard(connection->handshake) != HEARD_NOTHING;
 
-	if (left && failure.side == side_of(accepted) && (accepted == PLAIN || !heard))
+	if (left && failure.side == side_of(accepted) &&
+	    (accepted == PLAIN || heard_of(connection) == HEARD_NOTHING))
 		failure.cause = PLANE_LEFT;
 	connection_end(plane, connection, &failure);
 }

@@ -14,6 +14,7 @@ import resource
 import socket
 import termios
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ from spiped.net.sockets import close_with_reset, tune
 from spiped.observe.counters import Counters
 from spiped.observe.slot import Field, Slot
 from spiped.plane.diagnosis import describe
-from spiped.plane.ending import Cause, Ending
+from spiped.plane.ending import Cause, Ending, Reason
 from spiped.plane.interface import Plane, Service
 from spiped.plane.pipe_settings import PipeSettings
 from spiped.proto.derivation import SessionKeys
@@ -44,6 +45,8 @@ STALLED = 25  # turns without any progress after which everything has come to re
 ANY = 1 << 16  # bytes that are moved at once
 
 END, RESET = "end", "reset"  # how a stream may end, seen from a peer
+
+SLOTS = 3  # of the counters
 
 K = bytes(range(32))
 
@@ -185,11 +188,13 @@ class Outcome:
 
     def __init__(self) -> None:
         self.ending: Told | None = None
+        self.reason: Reason | None = None
         self.when_ended: Callable[[], None] | None = None
 
     def on_end(self, ending: Ending) -> None:
         assert self.ending is None, "a connection ended twice"
         self.ending = Told.of(ending)
+        self.reason = ending.reason
         if self.when_ended is not None:
             self.when_ended()
 
@@ -256,12 +261,14 @@ class Rig:
         """Rigs with the same ``counters`` are workers of one daemon, each with its own slot."""
         self.crypto = crypto
         self.network = Network()
-        self.counters = Counters(3) if counters is None else counters
+        self.counters = Counters(SLOTS) if counters is None else counters
+        self.counters.use(SLOTS)
         self._owns_counters = counters is None
         self.slot = self.counters.slot(index)
         self.reactor = Reactor()
         self.plane = make_plane(self.reactor, self.slot)
         self.peers: list[Peer] = []
+        self._outcomes: list[Outcome] = []
         self._serving = False
         self._still = 0  # turns since a peer has moved something
 
@@ -274,9 +281,17 @@ class Rig:
         for peer in self.peers:
             peer.close()
         self.network.close()
+        self._check_counters()
         self.slot.view.release()
         if self._owns_counters:
             self.counters.close()
+
+    def _check_counters(self) -> None:
+        """Every connection has been counted once, by how it has ended."""
+        ended = {reason: self.slot[reason.counter] for reason in Reason}
+        assert sum(ended.values()) == self.slot[Field.ACCEPTED] + len(self._outcomes)
+        told = Counter(outcome.reason for outcome in self._outcomes)
+        assert all(count >= told[reason] for reason, count in ended.items()), (ended, told)
 
     # Connections
 
@@ -298,6 +313,7 @@ class Rig:
         """
         prepare(accepted)
         outcome = Outcome()
+        self._outcomes.append(outcome)
         options = {"weak": True, "timeout": FOREVER} | options
         self.plane.carry(accepted, PipeSettings(role, K, list(targets), **options), outcome.on_end)
         assert outcome.ending is None, "told from within"

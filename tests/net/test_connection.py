@@ -11,14 +11,14 @@ import pytest
 from spiped.crypto.sizes import PACKET_BYTES
 from spiped.net.address import SocketAddress
 from spiped.observe.slot import Field
+from spiped.plane.diagnosis import LEFT_TEXTS, SLOW_TEXTS
 from spiped.plane.ending import Cause
 from spiped.proto.handshake import Role
+from spiped.proto.terms import Heard
 from tests.net.network import inheritable, opposite_end
 from tests.net.rig import END, FOREVER, PAIRS, RESET, Outcome, Peer, Rig
 from tests.net.test_sockets import is_tuned
 from tests.net.voice import HANDSHAKE_BYTES, Voice, begin, converse, held_up
-
-LOST = os.strerror(errno.ECONNRESET)
 
 in_both_roles = pytest.mark.parametrize("role", list(Role), ids=lambda role: role.name)
 
@@ -229,7 +229,7 @@ def test_the_target_is_never_contacted_for_a_stranger(rig: Rig, garbage: bool) -
     voice = voice_of(rig, Role.S, made.peer)
     made.peer.write(os.urandom(HANDSHAKE_BYTES) if garbage else voice.hello(key=bytes(32)))
     rig.until(lambda: made.outcome.ending and made.peer.ending)
-    assert made.outcome.ending == (Cause.HANDSHAKE, "the peer does not hold the key", 0, 0)
+    assert made.outcome.ending == (Cause.HANDSHAKE, "the client does not hold the key", 0, 0)
     assert made.peer.ending == RESET
     rig.rest()
     assert not target.contacted
@@ -248,7 +248,7 @@ def test_a_client_that_is_reset_early_is_noticed_at_once(rig: Rig, stage: str) -
     assert made.outcome.ending is None
     made.peer.reset()
     rig.until(lambda: made.outcome.ending and (far is None or far.ending))
-    assert made.outcome.ending == (Cause.RESET, f"client: {LOST}", 0, 0)
+    assert made.outcome.ending == (Cause.LEFT, "", 0, 0)
     assert far is None or far.ending == RESET
 
 
@@ -258,7 +258,7 @@ def test_a_client_that_is_reset_while_the_target_has_no_room_is_noticed_at_once(
     rig.rest()
     made.peer.reset()
     rig.until(lambda: made.outcome.ending)
-    assert made.outcome.ending == (Cause.RESET, f"client: {LOST}", 0, 0)
+    assert made.outcome.ending == (Cause.LEFT, "", 0, 0)
     target.make_room()
     rig.rest()
     assert not target.contacted
@@ -273,7 +273,8 @@ def test_a_peer_that_is_reset_while_its_target_is_reached_is_noticed_at_once(rig
     assert made.outcome.ending is None
     made.peer.reset()
     rig.until(lambda: made.outcome.ending)
-    assert made.outcome.ending == (Cause.HANDSHAKE, LOST, 0, 0)
+    left = LEFT_TEXTS[Role.S, Heard.PROOF]
+    assert made.outcome.ending == (Cause.HANDSHAKE, left, 0, 0)
 
 
 def test_a_target_that_is_reset_while_the_handshake_goes_on_is_noticed_at_once(rig: Rig) -> None:
@@ -285,7 +286,7 @@ def test_a_target_that_is_reset_while_the_handshake_goes_on_is_noticed_at_once(r
         assert talk.outcome.ending is None
         plain.reset()
         rig.until(lambda: talk.outcome.ending)
-    assert talk.outcome.ending == (Cause.RESET, f"target: {LOST}", 0, 0)
+    assert talk.outcome.ending == (Cause.RESET, "reset by the target", 0, 0)
     rig.until(lambda: talk.peer.ending)
 
 
@@ -321,12 +322,17 @@ def test_a_target_that_refuses_resets_who_wanted_it(rig: Rig, role: Role) -> Non
 
 
 @in_both_roles
-@pytest.mark.parametrize("length", [0, 32, 319])
-def test_a_peer_that_says_too_little_is_given_up(rig: Rig, role: Role, length: int) -> None:
+@pytest.mark.parametrize(
+    ("length", "heard"),
+    [(0, Heard.NOTHING), (31, Heard.SOMETHING), (32, Heard.NONCE), (319, Heard.NONCE)],
+)
+def test_a_peer_that_says_too_little_is_given_up(
+    rig: Rig, role: Role, length: int, heard: Heard
+) -> None:
     talk = begin(rig, role, "tcp", plain="tcp", timeout=0.5)
     talk.peer.write(talk.hello()[:length])
     rig.until(lambda: talk.outcome.ending and talk.peer.ending)
-    assert talk.outcome.ending == (Cause.HANDSHAKE_TIMEOUT, "", 0, 0)
+    assert talk.outcome.ending == (Cause.HANDSHAKE_TIMEOUT, SLOW_TEXTS[role, heard], 0, 0)
     assert talk.peer.ending == RESET
     assert not talk.trusted
     if role is Role.C:

@@ -44,6 +44,11 @@ class Voice:
         dhmac = dhmac_S if self._role is Role.C else dhmac_C
         return NONCE + y + self._crypto.hmac_sha256(dhmac, y)
 
+    def hello_of_another_client(self) -> bytes:
+        """What we would say to C if we took ourselves for C, too."""
+        dhmac_C = handshake_keys(self._crypto, K, *reversed(self._nonces())).dhmac_C
+        return NONCE + ONE + self._crypto.hmac_sha256(dhmac_C, ONE)
+
     def _keys(self) -> SessionKeys:
         return session_keys(self._crypto, K, *self._nonces(), ONE)
 

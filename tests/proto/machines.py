@@ -6,9 +6,10 @@ from typing import Any
 
 from spiped.crypto import Backend, Buffer
 from spiped.crypto.sizes import SECRET_BYTES
-from spiped.errors import HandshakeError
+from spiped.errors import Fault, HandshakeError
 from spiped.proto.derivation import SessionKeys
 from spiped.proto.handshake import Handshake, Role, Secrets
+from spiped.proto.terms import Heard
 
 
 class NativeHandshake:
@@ -45,6 +46,10 @@ class NativeHandshake:
         return bool(self._lib.handshake_peer_is_authentic(self._machine))
 
     @property
+    def heard(self) -> Heard:
+        return Heard(self._lib.handshake_heard(self._machine))
+
+    @property
     def done(self) -> bool:
         return not self.computing and not self.wanted
 
@@ -60,11 +65,10 @@ class NativeHandshake:
         if status != self._lib.HANDSHAKE_OK:
             raise HandshakeError(
                 {
-                    self._lib.HANDSHAKE_NO_KEY: "the peer does not hold the key",
-                    self._lib.HANDSHAKE_OUT_OF_RANGE: (
-                        "the peer's Diffie-Hellman value is out of range"
-                    ),
-                    self._lib.HANDSHAKE_NO_PFS: "the peer refuses perfect forward secrecy",
+                    self._lib.HANDSHAKE_NO_KEY: Fault.NO_KEY,
+                    self._lib.HANDSHAKE_OUT_OF_RANGE: Fault.OUT_OF_RANGE,
+                    self._lib.HANDSHAKE_NO_PFS: Fault.NO_PFS,
+                    self._lib.HANDSHAKE_SAME_ROLE: Fault.SAME_ROLE,
                 }[status]
             )
 
