@@ -78,7 +78,7 @@ enum option {
 
 /* Of serving. */
 enum manner {
-	TELL_CLEAN = 16, SHARED = 32
+	TELL_CLEAN = 16, SHARED = 32, HIDE_LEFT = 64
 };
 
 static const uint32_t capacities[] = { 50, 300, 1060, 3000, 4240, 5000, 9000, 20000 };
@@ -159,7 +159,7 @@ struct session {
 	size_t tried;			/* targets, */
 	int refused_error;		/* and what has become of the last */
 	/* When it is due, or UINT64_MAX. */
-	uint64_t reach_by, attempt_due, shaken_by, noticed;
+	uint64_t reach_by, attempt_due, shaken_by, noticed, lingers_until;
 	uint64_t begun_at, moved_at, sent_at, closed_at;	/* when that was */
 
 	struct handshake peer;
@@ -672,13 +672,13 @@ take(struct session *s, int side, uint64_t length)
 	return count;
 }
 
-/* The target answers, if it has been asked. */
+/* The target answers, if it has been asked, and somebody still wants to know. */
 static int
 answer(struct session *s, int error)
 {
 	struct simulated_socket *socket = s->socket[target(s)];
 
-	if (!socket->connecting)
+	if (!socket->connecting || !socket->open)
 		return 0;
 	simulated_answer(socket, error);
 	return 1;
@@ -834,6 +834,44 @@ is_noticeable(const struct session *s)
 	return 0;
 }
 
+/* A UNIX peer has left, and what it gave before is still on its way to the other one. */
+static int
+lingers(const struct session *s)
+{
+	return s->connection != NULL && s->connection->phase == PHASE_DRAINING &&
+	    flows_failed(&s->connection->relay.flows) < 0;
+}
+
+/* Is there something for which a connection may linger? */
+static int
+is_on_its_way(const struct session *s)
+{
+	for (int side = PLAIN; side <= CRYPT; side++) {
+		const struct simulated_socket *source = s->socket[side], *sink = s->socket[!side];
+
+		if (source->deaf && source->family == AF_UNIX && source->read == source->arrived &&
+		    sink->family != AF_UNIX && sink->sent > sink->taken)
+			return 1;
+	}
+	return 0;
+}
+
+/* Look whether the connection has come to linger, and for how long it may. */
+static void
+look_whether_it_lingers(struct session *s)
+{
+	uint64_t now = simulated_now_ms();
+
+	if (!lingers(s))
+		return;
+	if (s->lingers_until == UINT64_MAX)
+		s->lingers_until = later(now, timeout_of(s));
+	if (s->noticed > s->lingers_until)
+		s->noticed = s->lingers_until;
+	if (s->noticed > now && !is_on_its_way(s))
+		s->noticed = now;	/* there is nothing to wait for */
+}
+
 /* When something has to happen to the connection, at the latest. */
 static uint64_t
 latest(const struct session *s)
@@ -846,8 +884,10 @@ latest(const struct session *s)
 		by = s->attempt_due;
 	if (s->shaken_by < by && !has_shaken(s))
 		by = s->shaken_by;
+	if (lingers(s) && simulated_now_ms() + DRAIN_POLL_MS < by)
+		by = simulated_now_ms() + DRAIN_POLL_MS;
 	/* how often the plane finds that something is on its way in the system, it alone knows */
-	if (s->relayed && flows_failed(&s->connection->relay.flows) < 0 &&
+	if (s->relayed && !lingers(s) && flows_failed(&s->connection->relay.flows) < 0 &&
 	    limits_of_time[s->timeouts].idle_ms != UINT64_MAX)
 		by = s->connection->timeout.place == 0 ? 0 : s->connection->timeout.due_ms;
 	return by;
@@ -869,6 +909,7 @@ check_time(int wait_ms)
 			promise(s->relayed || s->excused, "a reset is noticed at any time");
 			s->noticed = later(simulated_now_ms(), timeout_of(s));
 		}
+		look_whether_it_lingers(s);
 		promise(until <= latest(s), "nothing is slept through");
 		promise(s->noticed == UINT64_MAX ||
 		    simulated_now_ms() < later(s->noticed, DRAIN_POLL_MS) || s->overdue++ == 0,
@@ -1271,7 +1312,9 @@ on_close(struct simulated_socket *socket)
 		simulated_forget(socket);
 		return;
 	}
-	if (!socket->unconnected && (socket->lingering || socket->family == AF_UNIX))
+	/* but closing TCP with something unread resets */
+	if (!socket->unconnected && (socket->family == AF_UNIX ||
+	    (socket->lingering && socket->read == socket->arrived)))
 		take(s, socket->side, UINT64_MAX);
 	if (socket->side == accepted(s)) {
 		s->connection = NULL;
@@ -1388,8 +1431,8 @@ pipe_with(int options, size_t timeouts)
 		.timeout_ms = limits_of_time[timeouts].timeout_ms,
 		.idle_ms = limits_of_time[timeouts].idle_ms,
 	};
-	if (limits_of_time[timeouts].bound)
-		make_target(&settings.bind, 0, 0);
+	if (limits_of_time[timeouts].bound)	/* to a port, or to none */
+		make_target(&settings.bind, 0, options & STRONG ? 1 : 0);
 	told->pipe = plane_pipe_new(&settings);
 	if (told->pipe == NULL) {
 		promise(faults > before, "a pipe is made, unless the system refuses");
@@ -1420,7 +1463,7 @@ serve(const struct act *act)
 		.unauthenticated = limits[act->b >> 2 & 3],
 		.unauthenticated_per_source = limits[act->b >> 4 & 3],
 		.tell_clean = (act->a & TELL_CLEAN) != 0,
-		.tell_left = 1,
+		.tell_left = (act->a & HIDE_LEFT) == 0,
 	};
 	error = plane_serve(plane, &service);
 	promise(error == 0 || faults > before, "one can serve, unless the system refuses");
@@ -1436,7 +1479,7 @@ stop_serving(void)
 	if (!serving)
 		return;
 	serving = 0;
-	service.tell_clean = 1;
+	service.tell_clean = service.tell_left = 1;
 	for (size_t i = 0; i < SESSIONS; i++) {
 		struct session *s = &sessions[i];
 
@@ -1465,7 +1508,7 @@ open_session(struct session *s, const struct act *act)
 	s->source = act->who >> 3 & 3;
 	s->role = s->options & SERVER ? ROLE_S : ROLE_C;
 	s->failed_at[PLAIN] = s->failed_at[CRYPT] = UINT64_MAX;
-	s->reach_by = s->attempt_due = s->shaken_by = s->noticed = UINT64_MAX;
+	s->reach_by = s->attempt_due = s->shaken_by = s->noticed = s->lingers_until = UINT64_MAX;
 	s->forged = PACKETS_MAX;
 	socket = simulated_new(STREAM, s->options & ACCEPTED_UNIX ? AF_UNIX : AF_INET);
 	own(s, accepted(s), socket);
@@ -1509,6 +1552,38 @@ is_target(const struct plane_address *address, const struct session *s, size_t i
 	    memcmp(address->bytes, told->bytes, told->length) == 0;
 }
 
+/* The peer has left, as this error says. */
+static int
+is_gone(int error)
+{
+	return error == ECONNRESET || error == EPIPE;
+}
+
+/* C has heard its own handshake: whoever says that takes itself for C. */
+static int
+is_reflected(const struct session *s)
+{
+	return s->role == ROLE_C && s->fed_length >= HANDSHAKE_BYTES &&
+	    memcmp(s->fed, s->heard, HANDSHAKE_BYTES) == 0;
+}
+
+/* How far has the peer come in the handshake, as the plane has found it? */
+static int
+is_heard(const struct session *s, const struct plane_ending *ending)
+{
+	uint64_t read = s->socket[CRYPT] == NULL ? 0 : s->socket[CRYPT]->read;
+
+	switch (ending->cause) {
+	case PLANE_NO_KEY: case PLANE_SAME_ROLE: case PLANE_OUT_OF_RANGE: case PLANE_NO_PFS:
+		return ending->heard == HEARD_NONCE;
+	}
+	if (read == 0)
+		return ending->heard == HEARD_NOTHING;
+	if (read < NONCE_BYTES)
+		return ending->heard == HEARD_SOMETHING;
+	return ending->heard == (is_proved(s) ? HEARD_PROOF : HEARD_NONCE);
+}
+
 /* Is the side right that has failed? */
 static int
 is_side(const struct session *s, const struct plane_ending *ending)
@@ -1547,7 +1622,7 @@ check_cause(const struct session *s, const struct plane_ending *ending)
 		promise(s->relayed, "only what was relayed comes to a clean end");
 		for (int side = PLAIN; side <= CRYPT; side++) {
 			promise(s->socket[side]->lingering, "after a clean end, nobody is reset");
-			promise(s->socket[!side]->deaf ||
+			promise(s->socket[!side]->deaf || s->closed_at >= s->lingers_until ||
 			    (has_ended(s, side) && s->got[!side] == owed(s, side)),
 			    "a clean end means that everything has been passed on");
 		}
@@ -1566,6 +1641,7 @@ check_cause(const struct session *s, const struct plane_ending *ending)
 		break;
 	case PLANE_PLAIN_LOST:
 		promise(!s->relayed && has_failed(s, PLAIN), "the cause is right");
+		promise(s->role == ROLE_S || !is_gone(ending->error), "who has left has not failed");
 		break;
 	case PLANE_TOO_SLOW:
 		promise(!s->relayed && s->closed_at >= s->shaken_by && (s->options & STRONG ||
@@ -1584,8 +1660,11 @@ check_cause(const struct session *s, const struct plane_ending *ending)
 		    "nobody is idle who carries something");
 		break;			/* what fails in the same moment may not have been told yet */
 	case PLANE_NO_KEY:
-		promise(!s->relayed && is_spoilt(s) && s->good < HANDSHAKE_BYTES,
+		promise(!s->relayed && is_spoilt(s) && s->good < HANDSHAKE_BYTES && !is_reflected(s),
 		    "whoever holds the key is not refused");
+		break;
+	case PLANE_SAME_ROLE:
+		promise(!s->relayed && is_reflected(s), "the cause is right");
 		break;
 	case PLANE_OUT_OF_RANGE:
 		promise(!s->relayed && s->options & PEER_OUT_OF_RANGE, "the cause is right");
@@ -1596,9 +1675,12 @@ check_cause(const struct session *s, const struct plane_ending *ending)
 		break;
 	case PLANE_CLOSED:
 		promise(s->socket[CRYPT]->finished && !s->relayed, "the cause is right");
+		promise(s->role == ROLE_C || s->socket[CRYPT]->read > 0, "who has left has not failed");
 		break;
 	case PLANE_LOST:
 		promise(crypt_failed || hung_up || s->excused, "the cause is right");
+		promise(s->role == ROLE_C || s->socket[CRYPT]->read > 0 || !is_gone(ending->error),
+		    "who has left has not failed");
 		break;
 	case PLANE_BAD_TAG:
 		promise(s->relayed && is_spoilt(s) && has_bad_packet(s), "the cause is right");
@@ -1619,9 +1701,9 @@ check_cause(const struct session *s, const struct plane_ending *ending)
 		promise(s->aborted, "the cause is right");
 		break;
 	case PLANE_LEFT:
-		promise(!s->relayed && (crypt_failed || hung_up || has_failed(s, PLAIN) || s->excused ||
-		    s->socket[CRYPT]->finished), "the cause is right");
-		promise(s->role == ROLE_C || s->socket[CRYPT]->read == 0, "nothing was read from whoever left");
+		promise(!s->relayed && (has_failed(s, accepted(s)) || s->socket[accepted(s)]->deaf ||
+		    (s->role == ROLE_S && s->socket[CRYPT]->finished)), "the cause is right");
+		promise(s->socket[accepted(s)]->read == 0, "nothing was read from whoever has left");
 		break;
 	default:
 		promise(0, "there is a cause");
@@ -1673,24 +1755,29 @@ take_ending(const struct plane_ending *ending)
 	promise(ending->duration_ms >= s->closed_at - s->begun_at &&
 	    ending->duration_ms <= simulated_now_ms() - s->begun_at, "it is told how long it was");
 	promise(is_side(s, ending), "it is told which side has failed");
-	promise(ending->cause != PLANE_CLEAN || ending->id != 0 || service.tell_clean,
+	promise(is_heard(s, ending), "it is told how far the peer has come");
+	promise(ending->id != 0 || ((ending->cause != PLANE_CLEAN || service.tell_clean) &&
+	    (ending->cause != PLANE_LEFT || service.tell_left)),
 	    "what nobody wants to hear is not told");
 	check_ended(s, ending);
 }
 
-/* Those of whose clean end nobody wants to hear. */
+/* Those of whose end nobody wants to hear: they are freed without being told. */
 static void
 take_untold(void)
 {
-	for (size_t i = 0; i < SESSIONS && !service.tell_clean; i++) {
+	for (size_t i = 0; i < SESSIONS; i++) {
 		struct session *s = &sessions[i];
-		struct plane_ending ending = { .cause = PLANE_CLEAN };
+		struct plane_ending ending = { .cause = s->relayed ? PLANE_CLEAN : PLANE_LEFT };
 
-		if (s->id == 0 || !s->begun || s->options & CARRIED || !s->relayed ||
-		    !is_over(s) || !s->socket[PLAIN]->lingering)
+		if (s->id == 0 || !s->begun || !is_over(s) || s->made != NULL)
 			continue;
-		ending.sealed = s->socket[PLAIN]->read;
-		ending.opened = s->socket[PLAIN]->sent;
+		promise(!(s->options & CARRIED) && !(s->relayed ? service.tell_clean : service.tell_left),
+		    "every end is told that somebody wants to hear");
+		if (s->relayed) {
+			ending.sealed = s->socket[PLAIN]->read;
+			ending.opened = s->socket[PLAIN]->sent;
+		}
 		check_ended(s, &ending);
 	}
 }
@@ -1753,8 +1840,10 @@ run(int64_t timeout_ms, size_t room)
 	promise(!(wanted & PLANE_CANNOT_ACCEPT) || (faults > 0 && plane_accept_error(plane) != 0),
 	    "there is trouble");
 	for (size_t i = 0; i < SESSIONS; i++) {
-		if (sessions[i].id != 0)
-			look(&sessions[i]);
+		if (sessions[i].id == 0)
+			continue;
+		look(&sessions[i]);
+		look_whether_it_lingers(&sessions[i]);
 	}
 	for (size_t i = 0; i < count; i++)
 		take_ending(&endings[i]);
@@ -1960,7 +2049,7 @@ begin(void)
 	memset(sum_ended, 0, sizeof(sum_ended));
 	after.calls = 0;
 	serving = has_served = has_carried = paused = crowded = 0;
-	service = (struct plane_service){ .tell_clean = 1 };
+	service = (struct plane_service){ .tell_clean = 1, .tell_left = 1 };
 	faults = 0;
 	fault_at = UINT64_MAX;
 	trying = NULL;
@@ -2007,7 +2096,8 @@ LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 			after.calls = 1 + act.a % 16;
 			i++;
 			memcpy(&after.act, input + i * sizeof(act), sizeof(act));
-			after.act.what = FEED + after.act.what % (AFTER - FEED);
+			if (after.act.what < FEED || after.act.what >= AFTER)
+				after.act.what = FEED + after.act.what % (AFTER - FEED);
 			continue;
 		}
 		perform(&act);

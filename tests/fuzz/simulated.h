@@ -124,6 +124,7 @@ struct simulated_socket {
 	unsigned connecting : 1;	/* and not answered */
 	unsigned unconnected : 1;	/* not even that */
 	unsigned reusable : 1;		/* SO_REUSEADDR */
+	unsigned portless : 1;		/* IP_BIND_ADDRESS_NO_PORT */
 	int lingering;			/* closing it lets the rest go out, instead of resetting */
 
 	uint64_t arrived, read;		/* bytes from the peer: in all, and taken by our program */
