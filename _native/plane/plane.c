@@ -91,6 +91,12 @@ plane_accept_error(const struct plane *plane)
 	return plane->accepting.error;
 }
 
+int
+plane_kill(struct plane *plane, uint64_t number)
+{
+	return lifecycle_kill(plane, number);
+}
+
 void
 plane_abort_all(struct plane *plane)
 {
@@ -98,7 +104,7 @@ plane_abort_all(struct plane *plane)
 }
 
 struct plane *
-plane_new(int control, uint64_t *counters)
+plane_new(int control, uint64_t *counters, struct plane_entry *entries, size_t count)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.u64 = TAG_CONTROL };
 	struct plane *plane = malloc(sizeof(*plane));
@@ -116,6 +122,7 @@ plane_new(int control, uint64_t *counters)
 		return NULL;
 	}
 	plane->counters = counters;
+	plane->entries = (struct entries){ .entry = entries, .count = count };
 	plane->accepted = 0;
 	plane->connections = 0;
 	plane->timers = (struct timers){ 0 };
