@@ -33,8 +33,8 @@ BYTES, SECRET_BYTES = 256, 32
 RANDOM_CASES = 100_000 if os.environ.get("SPIPED_EXHAUSTIVE") == "1" else 3_000
 
 # What the kernels put into a digit, and their Montgomery constants R.
-DIGIT_BITS = (28, 52, 61, 64)
-POWERS_OF_R = (28 * 74, 52 * 40, 61 * 34, 64 * 32)
+DIGIT_BITS = (28, 29, 52, 61, 64)
+POWERS_OF_R = (28 * 74, 29 * 72, 52 * 40, 61 * 34, 64 * 32)
 
 EDGE_EXPONENTS = (
     0,

@@ -11,6 +11,7 @@
 /* The preferred one first. */
 static const struct modexp_kernel *const kernels[] = {
 	&modexp_ifma,
+	&modexp_avx2,
 	&modexp_mulx,
 	&modexp_portable,
 };
