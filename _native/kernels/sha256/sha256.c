@@ -9,7 +9,7 @@
 #include "sha256_constants.h"
 #include "sha256_kernel.h"
 
-/* The preferred one first: SHA instructions before lanes, because they serve a
+/* The one expected to be best first: SHA instructions before lanes, because they serve a
  * lone message as well. */
 static const struct sha256_kernel *const kernels[] = {
 	&sha256_shani_x3,
@@ -23,7 +23,12 @@ static const struct sha256_kernel *const kernels[] = {
 
 #define KERNELS (sizeof(kernels) / sizeof(kernels[0]))
 
-static size_t selected = KERNELS - 1;
+/* A lone message, a few (a read from a slow peer), enough to pay in lanes, and bulk. */
+static const size_t batches[] = { 1, 4, 12, 48 };
+
+#define BATCHES (sizeof(batches) / sizeof(batches[0]))
+
+static size_t selected[BATCHES] = { KERNELS - 1, KERNELS - 1, KERNELS - 1, KERNELS - 1 };
 
 /* Let a kernel with more lanes than there are messages hash these. */
 static void
@@ -73,7 +78,22 @@ void
 sha256_compress_many(uint32_t (*states)[8], const uint8_t *data, size_t stride,
     size_t blocks, size_t count)
 {
-	cascade(kernels[selected], states, data, stride, blocks, count);
+	while (count > 0) {
+		const size_t b = batch_index(batches, BATCHES, count);
+		const struct sha256_kernel *kernel = kernels[selected[b]];
+		const size_t rest = count % kernel->lanes, whole = count - rest;
+
+		/* What is left over may be another kernel's, as a batch of its own size. */
+		if (whole == 0 || rest == 0 ||
+		    selected[batch_index(batches, BATCHES, rest)] == selected[b]) {
+			cascade(kernel, states, data, stride, blocks, count);
+			return;
+		}
+		cascade(kernel, states, data, stride, blocks, whole);
+		states += whole;
+		data += whole * stride;
+		count = rest;
+	}
 }
 
 void
@@ -104,15 +124,32 @@ kernel(size_t i)
 }
 
 static void
-select_kernel(size_t i)
+select_kernel(size_t i, size_t b)
 {
-	selected = i;
+	selected[b] = i;
 }
 
 static size_t
-selected_kernel(void)
+selected_kernel(size_t b)
 {
-	return selected;
+	return selected[b];
+}
+
+#define SAMPLE_BLOCKS 2
+#define SAMPLE_MESSAGES 8		/* of small batches, several */
+
+static void
+sample(size_t i, size_t b)
+{
+	uint32_t states[SHA256_GROUP][8] = { { 0 } };
+	uint8_t data[SHA256_GROUP * SAMPLE_BLOCKS * SHA256_BLOCK] = { 0 };
+	size_t done = 0;
+
+	do {
+		cascade(kernels[i], states, data, SAMPLE_BLOCKS * SHA256_BLOCK, SAMPLE_BLOCKS,
+		    batches[b]);
+		done += batches[b];
+	} while (done < SAMPLE_MESSAGES);
 }
 
 #define TEST_COUNT (3 * SHA256_LANES_MAX - 1)
@@ -150,6 +187,9 @@ const struct primitive sha256_primitive = {
 	.count = KERNELS,
 	.kernel = kernel,
 	.selftest = selftest,
+	.batches = batches,
+	.batch_count = BATCHES,
+	.sample = sample,
 	.select = select_kernel,
 	.selected = selected_kernel,
 };
