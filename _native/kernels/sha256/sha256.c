@@ -13,10 +13,13 @@
  * lone message as well. */
 static const struct sha256_kernel *const kernels[] = {
 	&sha256_shani_x3,
+	&sha256_shani_x3_sse,
 	&sha256_shani_x2,
 	&sha256_shani,
 	&sha256_avx512_x16,
 	&sha256_avx2_x8,
+	&sha256_armce_x3,
+	&sha256_armce_x2,
 	&sha256_armce,
 	&sha256_portable,
 };
