@@ -138,21 +138,23 @@ selected_kernel(size_t b)
 	return selected[b];
 }
 
-#define SAMPLE_BLOCKS 2
-#define SAMPLE_MESSAGES 8		/* of small batches, several */
-
+/* A lone message several times; a whole group; and in between three counts in a row, since which
+ * of them break a kernel's lanes depends on the kernel. */
 static void
 sample(size_t i, size_t b)
 {
+	enum { BLOCKS = 2, REPEAT = 8, STRIDE = BLOCKS * SHA256_BLOCK };
 	uint32_t states[SHA256_GROUP][8] = { { 0 } };
-	uint8_t data[SHA256_GROUP * SAMPLE_BLOCKS * SHA256_BLOCK] = { 0 };
-	size_t done = 0;
+	uint8_t data[SHA256_GROUP * STRIDE] = { 0 };
 
-	do {
-		cascade(kernels[i], states, data, SAMPLE_BLOCKS * SHA256_BLOCK, SAMPLE_BLOCKS,
-		    batches[b]);
-		done += batches[b];
-	} while (done < SAMPLE_MESSAGES);
+	if (b == BATCHES - 1)
+		cascade(kernels[i], states, data, STRIDE, BLOCKS, SHA256_GROUP);
+	else if (b > 0)
+		for (size_t j = 0; j < 3; j++)
+			cascade(kernels[i], states, data, STRIDE, 1, batches[b] + j);
+	else
+		for (size_t j = 0; j < REPEAT; j++)
+			cascade(kernels[i], states, data, STRIDE, BLOCKS, 1);
 }
 
 #define TEST_COUNT (3 * SHA256_LANES_MAX - 1)
