@@ -28,9 +28,9 @@ FAULTS = {
 }
 
 
-# Kernels are timed in turns, so that a changing clock meets all alike, and the least time counts:
-# who is interrupted once has been timed three times without that.
-ROUNDS, RUNS = 2, 2
+# How often a kernel is timed in each round: in turns, so that a changing clock meets all alike, and a
+# first time for warming up.  The least time counts: who is interrupted once has had two others.
+ROUNDS = (1, 2)
 
 # By how much a kernel has to be faster than one that stands before it in the table.
 MARGIN = 1.03
@@ -83,10 +83,10 @@ def time_kernels(p: int, candidates: Iterable[int]) -> Times:
     """Time kernels of a primitive."""
     batches = _batches(p)
     times = {k: [sys.maxsize] * len(batches) for k in candidates}
-    for _ in range(ROUNDS):
+    for runs in ROUNDS:
         for k, least in times.items():
             for b in batches:
-                least[b] = min(least[b], lib.kernel_time(p, k, b, RUNS))
+                least[b] = min(least[b], lib.kernel_time(p, k, b, runs))
     return times
 
 
