@@ -35,9 +35,9 @@ multiply(struct element *r, const struct element *a, const struct element *b)
 		find_quotient(&s, j, t.c);
 	for (size_t i = 0; i < DIGITS - ROWS; i += ROWS) {
 		add_rows(t.c + i + ROWS, b->digit29 + i + ROWS, x.d + PAD, VECTORS + 1, 0);
-		add_multiples(t.c + i, &s, 1);
+		add_multiples(t.c + i, &s, 0);
 	}
-	add_multiples(t.c + DIGITS - ROWS, &s, 0);
+	add_multiples(t.c + DIGITS - ROWS, &s, 1);
 	store_digits(r, t.c + DIGITS);
 }
 
@@ -67,11 +67,11 @@ square(struct element *r, const struct element *a)
 		store(d, widen(a->digit29 + i + ROWS));
 		store(d + LANES, widen(a->digit29 + i + ROWS + LANES));
 		if (i > 0)
-			add_multiples(t.c + i - ROWS, &s, 2);
+			add_multiples(t.c + i - ROWS, &s, 0);
 		add_rows(t.c + 2 * (i + ROWS), a->digit29 + i + ROWS, d, VECTORS - 1 - i / LANES, 0);
 	}
-	add_multiples(t.c + DIGITS - 2 * ROWS, &s, 2);
-	add_multiples(t.c + DIGITS - ROWS, &s, 0);
+	add_multiples(t.c + DIGITS - 2 * ROWS, &s, 0);
+	add_multiples(t.c + DIGITS - ROWS, &s, 1);
 	store_digits(r, t.c + DIGITS);
 }
 

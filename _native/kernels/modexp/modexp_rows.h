@@ -197,30 +197,27 @@ add_rows(int64_t *c, const int32_t *digit, const int64_t *x, size_t count, int f
 }
 
 /*
- * Add the multiples s of p to the columns, from which the lowest eight then drop out.  Meanwhile, the
- * multiples for the next eight are found, one after every `pace` steps; or, if that is 0, not.
+ * Add the multiples s of p to the columns, from which the lowest eight then drop out.  Meanwhile,
+ * unless this comes last, the multiples for the next eight are found, one after every second step.
  */
 AVX2_INLINE void
-add_multiples(int64_t *c, struct quotients *s, size_t pace)
+add_multiples(int64_t *c, struct quotients *s, int last)
 {
 	const int64_t *p1 = group14_digits29 + PAD;
 	struct rows rows = load_rows(s->digit);
 	__m256i sum = _mm256_add_epi64(load(c + ROWS),
 	    _mm256_zextsi128_si256(_mm_cvtsi64_si128(s->carry)));
-	/* the steps that are straight-line code */
-	const size_t straight = pace < 2 ? 4 + pace * ROWS : VECTORS + 1;
 
+	__asm__("" : "+r"(p1));
 	sum = add_products(sum, rows.m + 4, p1 + LANES);
 	for (size_t k = 2; k < 4; k++)
 		sum = add_vector(c, sum, load(c + LANES * (k + 1)), &rows, p1, k);
 #pragma GCC unroll 15
-	for (size_t k = 4; k < straight; k++) {
+	for (size_t k = 4; k < VECTORS + 1; k++) {
 		sum = add_vector(c, sum, load(c + LANES * (k + 1)), &rows, p1, k);
-		if (k % pace == 0)
-			find_quotient(s, k / pace - 4 / pace, c + ROWS);
+		if (!last && k % 2 == 0)
+			find_quotient(s, k / 2 - 2, c + ROWS);
 	}
-	for (size_t k = straight; k < VECTORS + 1; k++)
-		sum = add_vector(c, sum, load(c + LANES * (k + 1)), &rows, p1, k);
 	store(c + LANES * (VECTORS + 1), sum);
 }
 
