@@ -6,7 +6,8 @@
  *
  * The order of the primitives is fixed: sha256, aes256ctr, modexp.  An index out of
  * range is the caller's bug and is asserted.  The selection is process-wide, is made
- * before any other thread exists, and is inherited by a fork; until then the portable kernels serve.
+ * before any other thread exists, and is inherited by a fork; until then the portable kernels
+ * serve.
  */
 
 #include <stddef.h>
@@ -42,8 +43,8 @@ size_t batch_size_count(size_t primitive);
 /* How many messages are in a batch of this size, at least. */
 size_t batch_size(size_t primitive, size_t batch);
 
-/* How many nanoseconds an available kernel takes for some work in batches of this size: the least of
- * `runs` times, since whatever else the machine does can only add to one. */
+/* How many nanoseconds an available kernel takes for some work in batches of this size: the least
+ * of `runs` times, since whatever else the machine does can only add to one. */
 uint64_t kernel_time(size_t primitive, size_t kernel, size_t batch, size_t runs);
 
 /* Use this kernel, which is available, for batches of this size from now on. */

@@ -28,8 +28,8 @@ FAULTS = {
 }
 
 
-# How often a kernel is timed in each round: in turns, so that a changing clock meets all alike, and a
-# first time for warming up.  The least time counts: who is interrupted once has had two others.
+# How often a kernel is timed in each round: in turns, so that a changing clock meets all alike, and
+# a first time for warming up.  The least time counts: who is interrupted once has had two others.
 ROUNDS = (1, 2)
 
 # By how much a kernel has to be faster than one that stands before it in the table.

@@ -20,6 +20,8 @@ available(void)
 	return (cpu_features() & CPU_AVX2) != 0;
 }
 
+/* The rows of a multiplier are added one pass ahead of the multiples of p that they call for, which
+ * are found during the multiples before. */
 TARGET_AVX2 static void
 multiply(struct element *r, const struct element *a, const struct element *b)
 {
@@ -41,6 +43,12 @@ multiply(struct element *r, const struct element *a, const struct element *b)
 	store_digits(r, t.c + DIGITS);
 }
 
+/*
+ * The same with a as multiplier of itself, each product of digits of different rows formed once:
+ * eight digits are multiplied by themselves and by twice those above them.  So in x all digits
+ * are doubled but those eight, and those below them no longer count.  They are prepared a pass
+ * ahead, because what has just been stored cannot be loaded at other places at once.
+ */
 TARGET_AVX2 static void
 square(struct element *r, const struct element *a)
 {

@@ -5,19 +5,18 @@
  * Montgomery's multiplication eight rows at a time, with AVX2: what multiplication and squaring are
  * made of.
  *
- * Digits have 29 bits and a sign, so that the 144 products of a column add up in 64 bits, and nothing
- * is carried before the end.  A vector holds four columns.  Eight digits of a
+ * Digits have 29 bits and a sign, so that the 144 products of a column add up in 64 bits, and
+ * nothing is carried before the end.  A vector holds four columns.  Eight digits of a
  * multiplier are kept in registers while a factor, or p, passes by: in a step, one vector of it is
- * loaded at four places, each of which meets with two of the digits.  Multiplications and additions
- * fill all pipes then; what else there is to do, finding the next multiples of p, is put between the
- * steps, because a processor does not look ahead as far as a whole pass.
+ * loaded at four places, each of which meets with two of the digits.  Multiplications and
+ * additions fill all pipes then; what else there is to do, finding the next multiples of p, is put
+ * between the steps, because a processor does not look ahead as far as a whole pass.
  *
- * Compilers are kept from improving this by empty statements in assembly: they would load everything
- * twice, move loads out of the loops until they have to keep them on the stack, and gather
- * single integers into vectors.
+ * Compilers are kept from improving this by empty statements in assembly: they would load
+ * everything twice, and move loads out of the loops until they have to keep them on the stack.
  *
- * R is 2^2088.  (Gueron and Krasnov, "Software implementation of modular exponentiation, using advanced
- * vector instructions architectures", 2012, have this radix, without signs.)
+ * R is 2^2088.  (Gueron and Krasnov, "Software implementation of modular exponentiation, using
+ * advanced vector instructions architectures", 2012, have this radix, without signs.)
  */
 
 #include <immintrin.h>
@@ -97,9 +96,9 @@ add_products(__m256i sum, const __m256i m[4], const int64_t *x)
 }
 
 /*
- * Add eight rows' products with vector k of x to the columns there, whose sum comes in `sum`, and to
- * `next`, the sum of the columns above, where the upper four rows meet with this vector.  Returns the
- * latter.
+ * Add eight rows' products with vector k of x to the columns there, whose sum comes in `sum`, and
+ * to `next`, the sum of the columns above, where the upper four rows meet with this vector.
+ * Returns the latter.
  */
 AVX2_INLINE __m256i
 add_vector(int64_t *c, __m256i sum, __m256i next, const struct rows *rows, const int64_t *x,

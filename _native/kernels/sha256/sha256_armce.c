@@ -3,8 +3,8 @@
  * Manual, SHA256H, SHA256H2, SHA256SU0, SHA256SU1).
  *
  * Four rounds have to wait for the four before them, and the unit idles meanwhile: so two or three
- * messages are advanced in turn.  Three of them, with what they were at the beginning of a block, fit
- * into the 32 registers.
+ * messages are advanced in turn.  Three of them, with what they were at the beginning of a block,
+ * fit into the 32 registers.
  */
 
 #include "kernels/cpu/cpu.h"
