@@ -14,9 +14,6 @@
 #include "counters.h"
 #include "secret/wipe.h"
 
-/* A connection that moves more than this at once is served after those that do not, one per turn. */
-#define LIGHT_BYTES 16384
-
 /* What is unsent of flow[CRYPT] is plaintext. */
 static void
 free_unsent(struct flows *flows, int side)
@@ -27,13 +24,15 @@ free_unsent(struct flows *flows, int side)
 		wipe(flow->unsent, flow->unsent_end);
 	free(flow->unsent);
 	flow->unsent = NULL;
+	flows->entry->unsent[side] = 0;
 }
 
 void
-flows_init(struct flows *flows, struct endpoint endpoint[2],
+flows_init(struct flows *flows, struct endpoint endpoint[2], struct plane_entry *entry,
     const struct plane_pipe_settings *settings)
 {
 	flows->endpoint = endpoint;
+	flows->entry = entry;
 	flows->settings = settings;
 }
 
@@ -76,18 +75,12 @@ static size_t
 receive(struct flows *flows, int side, uint8_t *buffer, size_t room)
 {
 	struct endpoint *source = &flows->endpoint[side];
-	ssize_t got;
+	int emptied;
+	ssize_t got = endpoint_receive(source, buffer, room, &emptied);
 
-	do {
-		got = recv(source->fd, buffer, room, 0);
-	} while (got < 0 && errno == EINTR);
-
-	source->bulky = got > LIGHT_BYTES;
+	source->bulky = got > LIGHT_PACKETS * PACKET_BYTES;
 	if (got > 0) {
-		/* A stream socket that gave less than there was room for is empty, and
-		 * will raise an event when it is not: no need to ask it again. */
-		if ((size_t)got < room && !source->closing && !source->short_reads &&
-		    flows_failed(flows) != side)
+		if (emptied && flows_failed(flows) != side)
 			source->readable = 0;
 		return (size_t)got;
 	}
@@ -105,10 +98,10 @@ receive(struct flows *flows, int side, uint8_t *buffer, size_t room)
 /* Transform. */
 
 static size_t
-receive_and_seal(struct flows *flows, struct batch *batch, uint64_t *counters)
+receive_and_seal(struct flows *flows, size_t most, struct batch *batch, uint64_t *counters)
 {
 	struct flow *flow = &flows->flow[PLAIN];
-	size_t length = receive(flows, PLAIN, batch->received, BATCH_PLAIN);
+	size_t length = receive(flows, PLAIN, batch->received, most * MESSAGE_MAX);
 	size_t packets;
 
 	if (length == 0)
@@ -116,13 +109,14 @@ receive_and_seal(struct flows *flows, struct batch *batch, uint64_t *counters)
 	packets = packet_seal_many(&flow->key, flow->number, batch->received, length,
 	    batch->transformed);
 	flow->number += packets;
-	flow->carried += length;
+	flows->entry->sealed += length;
 	counters[PLANE_SEALED] += length;
+	counters[PLANE_SEALED_PACKETS] += packets;
 	return packets * PACKET_BYTES;
 }
 
 static size_t
-receive_and_open(struct flows *flows, struct batch *batch, uint64_t *counters)
+receive_and_open(struct flows *flows, size_t most, struct batch *batch, uint64_t *counters)
 {
 	struct flow *flow = &flows->flow[CRYPT];
 	size_t have = flows->partial_length;
@@ -130,7 +124,7 @@ receive_and_open(struct flows *flows, struct batch *batch, uint64_t *counters)
 	int status;
 
 	memcpy(batch->received, flows->partial, have);
-	got = receive(flows, CRYPT, batch->received + have, BATCH_CRYPT - have);
+	got = receive(flows, CRYPT, batch->received + have, most * PACKET_BYTES - have);
 	if (got == 0)
 		return 0;
 	have += got;
@@ -142,8 +136,9 @@ receive_and_open(struct flows *flows, struct batch *batch, uint64_t *counters)
 	status = packet_open_many(&flow->key, flow->number, batch->received, count,
 	    batch->transformed, &length, &opened);
 	flow->number += opened;
-	flow->carried += length;
+	flows->entry->opened += length;
 	counters[PLANE_OPENED] += length;
+	counters[PLANE_OPENED_PACKETS] += opened;
 	if (status != PACKET_OK) {
 		flow->state = FLOW_ENDING;
 		flows_fail(flows, CRYPT,
@@ -191,6 +186,7 @@ store_unsent(struct flows *flows, int side, const uint8_t *data, size_t length)
 	memcpy(flow->unsent, data, length);
 	flow->unsent_start = 0;
 	flow->unsent_end = (uint32_t)length;
+	flows->entry->unsent[side] = (uint32_t)length;
 }
 
 void
@@ -201,18 +197,21 @@ flows_send_rest(struct flows *flows, int side)
 	flow->unsent_start += (uint32_t)deliver(flows, side, flow->unsent + flow->unsent_start,
 	    flow->unsent_end - flow->unsent_start);
 	/* a sink that has failed has freed the buffer */
-	if (flow->unsent != NULL && flow->unsent_start == flow->unsent_end)
+	if (flow->unsent == NULL)
+		return;
+	flows->entry->unsent[side] = flow->unsent_end - flow->unsent_start;
+	if (flow->unsent_start == flow->unsent_end)
 		free_unsent(flows, side);
 }
 
 void
-flows_move(struct flows *flows, int side, struct batch *batch, uint64_t *counters)
+flows_move(struct flows *flows, int side, size_t packets, struct batch *batch, uint64_t *counters)
 {
 	struct flow *flow = &flows->flow[side];
 	size_t length, sent;
 
-	length = side == PLAIN ? receive_and_seal(flows, batch, counters) :
-	    receive_and_open(flows, batch, counters);
+	length = side == PLAIN ? receive_and_seal(flows, packets, batch, counters) :
+	    receive_and_open(flows, packets, batch, counters);
 	if (length > 0) {
 		sent = deliver(flows, side, batch->transformed, length);
 		if (sent < length && flow->state != FLOW_ENDED)
@@ -230,6 +229,7 @@ flows_finish(struct flows *flows, int side)
 	if (flow->unsent != NULL)
 		return;
 	flow->state = FLOW_ENDED;
+	flows->entry->state = ENTRY_HALF_CLOSED;
 	if (flows->flow[!side].state == FLOW_ENDED)
 		return;			/* closing the sockets, which is next, has the same effect */
 	/* If the peer has reset the connection meanwhile, an event tells that. */

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "endpoint.h"
+#include "entry.h"
 #include "failure.h"
 #include "pipe.h"
 #include "protocol/packet.h"
@@ -20,6 +21,9 @@
 #define BATCH_PACKETS 128
 #define BATCH_PLAIN (BATCH_PACKETS * MESSAGE_MAX)
 #define BATCH_CRYPT (BATCH_PACKETS * PACKET_BYTES)
+
+/* What is moved at once of a connection that has little to move, as far as is known. */
+#define LIGHT_PACKETS 16
 
 /* Where a batch is worked on, shared by all connections of a plane: its contents last for one call. */
 struct batch {
@@ -36,7 +40,6 @@ enum flow_state {
 struct flow {
 	struct packet_key key;
 	uint64_t number;		/* of the next packet */
-	uint64_t carried;		/* payload bytes */
 	uint8_t *unsent;		/* allocated while the sink is slow, else NULL */
 	uint32_t unsent_start;
 	uint32_t unsent_end;
@@ -46,6 +49,7 @@ struct flow {
 struct flows {
 	struct flow flow[2];
 	struct endpoint *endpoint;	/* the connection's two */
+	struct plane_entry *entry;	/* where what is carried is told */
 	const struct plane_pipe_settings *settings;
 	uint64_t active_ms;		/* when something was carried, if there is a limit to silence */
 	struct failure failure;		/* of an endpoint; PLANE_CLEAN if none has failed */
@@ -54,7 +58,7 @@ struct flows {
 };
 
 /* Make the flows between two endpoints, without keys yet, in memory that is zero. */
-void flows_init(struct flows *flows, struct endpoint endpoint[2],
+void flows_init(struct flows *flows, struct endpoint endpoint[2], struct plane_entry *entry,
     const struct plane_pipe_settings *settings);
 
 /* Erase the keys and what is unsent. */
@@ -66,8 +70,10 @@ void flows_release(struct flows *flows);
  */
 void flows_fail(struct flows *flows, int side, enum plane_cause cause, int error);
 
-/* Move one batch from endpoint `side` to the other, and count it.  flows_can_receive() holds. */
-void flows_move(struct flows *flows, int side, struct batch *batch, uint64_t *counters);
+/* Move at most so many packets (<= BATCH_PACKETS) from endpoint `side` to the other, and count what they
+ * carry.  flows_can_receive() holds. */
+void flows_move(struct flows *flows, int side, size_t packets, struct batch *batch,
+    uint64_t *counters);
 
 /* Send what is unsent of the flow from endpoint `side`, of which there must be something. */
 void flows_send_rest(struct flows *flows, int side);

@@ -351,7 +351,8 @@ class Start:
         forbid_core_dumps(self._crypto)
         self._give_up_privileges()
         inherited = [] if given is None else given["counters"]
-        counters = Counters(1 + 2 * self._workers, inherited)
+        entries = min(options.connections or ENTRIES, ENTRIES)
+        counters = Counters(1 + 2 * self._workers, inherited, entries)
         supervisor = Supervisor(
             Reactor(),
             Signals(),
@@ -361,11 +362,7 @@ class Start:
                 workers=SetSettings(
                     name=options.name,
                     workers=self._workers,
-                    limits=Limits(
-                        options.connections,
-                        options.max_unauthenticated,
-                        options.max_unauthenticated_per_source,
-                    ),
+                    limits=_limits(options),
                     make_plane=self._make_plane,
                     wake=_eventfd(),
                     detach=not options.foreground,
@@ -454,6 +451,18 @@ class Start:
                 Log(self._name).refusal(error)
             self._holdings.parent.report_failure()
             self._holdings.parent = None
+
+
+# Connections of a worker that others can see, at most
+ENTRIES = 16384
+
+
+def _limits(options: DaemonOptions) -> Limits:
+    """Of `-n`, a quarter is kept for those who hold the key."""
+    unauthenticated = options.max_unauthenticated
+    if unauthenticated is None:
+        unauthenticated = -(-options.connections * 3 // 4) if options.decrypt else 0
+    return Limits(options.connections, unauthenticated, options.max_unauthenticated_per_source)
 
 
 def _eventfd() -> int:
