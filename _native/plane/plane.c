@@ -55,6 +55,7 @@ plane_serve(struct plane *plane, const struct plane_service *service)
 	int error = accept_begin(plane, service);
 
 	if (error == 0) {
+		plane->stopping = 0;
 		plane->reports_clean = service->tell_clean;
 		plane->reports_left = service->tell_left;
 		plane->budget = (struct budget){ .left = service->tell_burst };
