@@ -15,6 +15,11 @@ class OperatorError(Exception):
     def lines(self) -> tuple[str, ...]:
         return tuple(str(line) for line in self.args)
 
+    @property
+    def line(self) -> str:
+        """All of it in one line, for a log."""
+        return ": ".join(reversed(self.lines))
+
 
 class LookupFailed(OperatorError):
     """A name could not be looked up: perhaps not yet."""

@@ -34,6 +34,7 @@ from spiped.observe.counters import Counters
 from spiped.observe.log.events import (
     Crashed,
     FewDescriptors,
+    NamesNotFound,
     Remark,
     RunningAsProcess1,
     SandboxChosen,
@@ -272,8 +273,8 @@ class Start:
             return self._resolve_literals(texts)
         answers = self._ask(texts)
         for answer in answers:
-            if answer.reasons:
-                raise (LookupFailed if answer.may_change else OperatorError)(*answer.reasons)
+            if answer.failure is not None:
+                raise answer.failure
         return _Addresses(*(answer.addresses for answer in answers))
 
     def _are_known(self, addresses: _Addresses) -> bool:
@@ -295,15 +296,15 @@ class Start:
         told: set[str] = set()
         while True:
             answers = self._ask(texts)
-            reasons = [reason for answer in answers for reason in answer.reasons]
-            if not reasons:
+            failures = [answer.failure for answer in answers if answer.failure is not None]
+            if not failures:
                 return _Addresses(*(answer.addresses for answer in answers))
-            if not all(answer.may_change for answer in answers if answer.reasons):
-                raise OperatorError(*reasons)
-            for reason in reasons:
-                if reason not in told:
-                    told.add(reason)
-                    self._log.event(Remark(reason))
+            for failure in failures:
+                if not isinstance(failure, LookupFailed):  # time will not mend it
+                    raise failure
+                if failure.line not in told:
+                    told.add(failure.line)
+                    self._log.event(NamesNotFound(failure.line))
             with stoppable():
                 time.sleep(RESOLVE_RETRY)
 
@@ -311,18 +312,20 @@ class Start:
         """Look names up, and wait for the answer, during which SIGTERM and SIGINT take effect."""
         found: list[Answer] = []
         asked = [text for text in texts if text]
+        optional = [i == 2 for i, text in enumerate(texts) if text]  # a port, of -b
         reactor = Reactor()
 
         def take(answers: list[Answer]) -> None:
             found.extend(answers)
             reactor.stop()
 
+        helper = look_up(reactor, asked, self._crypto, take, port_optional=optional)
         try:
-            optional = [i == 2 for i, text in enumerate(texts) if text]  # a port, of -b
-            look_up(reactor, asked, self._crypto, take, port_optional=optional)
             with stoppable():
                 reactor.run()
         finally:
+            if helper is not None:
+                helper.bury()
             reactor.close()
         return [found.pop(0) if text else Answer([]) for text in texts]
 
@@ -442,6 +445,10 @@ class Start:
             return 1
         finally:
             self._holdings.give_back()
+        if self._holdings.parent is not None:
+            self._report_failure(
+                OperatorError("Told to end before it was ready", "Failed to daemonize")
+            )
         if ended_by == signal.SIGINT and os.getpid() != 1:
             die_of(signal.SIGINT)
         return 0

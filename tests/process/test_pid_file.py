@@ -5,8 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -17,9 +15,7 @@ from tests.daemons import (
     Program,
     Stage,
     echoes,
-    free_port,
     is_echoed,
-    is_gone,
     is_listening,
     ours,
     wait_until,
@@ -84,9 +80,7 @@ def test_a_second_daemon_with_the_same_pid_file_is_refused(
 
 def test_of_several_that_start_at_once_one_has_the_pid_file(stage: Stage, pid_file: Path) -> None:
     for _ in range(5):
-        starting = [
-            stage.start(ours("spiped"), *words(stage, pid_file, "-D")) for _ in range(6)
-        ]
+        starting = [stage.start(ours("spiped"), *words(stage, pid_file, "-D")) for _ in range(6)]
         statuses = sorted(program.wait() for program in starting)
         assert statuses == [0, 1, 1, 1, 1, 1]
         said = "".join(program.said for program in starting)
@@ -199,6 +193,7 @@ def test_a_named_pipe_holds_up_nobody(stage: Stage, pid_file: Path, is_read: boo
 
 
 # What there is no way to write to
+
 
 @pytest.mark.parametrize("inodes", [1, 3], ids=["no room for a file", "no room for its content"])
 def test_a_full_disk_is_said_and_leaves_no_file(stage: Stage, pid_file: Path, inodes: int) -> None:

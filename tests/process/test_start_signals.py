@@ -51,7 +51,9 @@ def signalled(
     for moment in moments:
         path = stage.directory / f"{moment}.program"
         program = write_program(path, harm=signalled_at_import(moment, number), name=name)
-        running.append(stage.start(program, *[word.replace("MOMENT", str(moment)) for word in words]))
+        running.append(
+            stage.start(program, *[word.replace("MOMENT", str(moment)) for word in words])
+        )
     return running
 
 
@@ -63,12 +65,12 @@ def test_a_signal_that_means_something_later_waits_at_the_start_of_spiped(
     words = daemon_words(stage, source, "-F", target=stage.echo("unix").address)
     found = moments(stage, "spiped", *words)
     assert len(found) > 5
-    for moment, server in zip(
-        found, signalled(stage, "spiped", number, found, words), strict=True
-    ):
+    for moment, server in zip(found, signalled(stage, "spiped", number, found, words), strict=True):
         address = source.replace("MOMENT", str(moment))
         wait_until(lambda a=address, s=server: is_listening(a) or s.is_gone, "it listens")
-        assert not server.is_gone, f"{signal.Signals(number).name} at import {moment}: {server.said}"
+        assert not server.is_gone, (
+            f"{signal.Signals(number).name} at import {moment}: {server.said}"
+        )
         client = stage.spiped("-e", address)
         assert is_echoed(client.source)
         client.end()

@@ -6,12 +6,18 @@ import fcntl
 import os
 import signal
 import socket
-import threading
 from pathlib import Path
 
 import pytest
 
-from tests.daemons import PATIENCE, Listener, Stage, is_echoed, is_listening, ours, wait_until, without
+from tests.daemons import (
+    Stage,
+    is_echoed,
+    is_listening,
+    ours,
+    wait_until,
+    without,
+)
 from tests.process.programs import write_program
 from tests.process.test_pid_file import WITHOUT_OVERRIDES
 
@@ -19,7 +25,18 @@ STARTERS = 5
 
 
 def words(stage: Stage, source: str | Path, *more: str) -> list[str]:
-    return ["-d", "-s", str(source), "-t", "[127.0.0.1]:9", "-k", stage.key, "--workers", "1", *more]
+    return [
+        "-d",
+        "-s",
+        str(source),
+        "-t",
+        "[127.0.0.1]:9",
+        "-k",
+        stage.key,
+        "--workers",
+        "1",
+        *more,
+    ]
 
 
 def make_stale(path: Path) -> None:

@@ -291,7 +291,7 @@ def test_a_key_that_only_root_can_read_changes_nothing_for_a_lesser_user(
     before = server.workers
     server.signal(signal.SIGUSR2)
     wait_for_log(stage, "spiped: Upgrade failed: nothing has changed\n")
-    assert f"spiped: Cannot open file: {stage.key}: Permission denied\n" in log_of(stage)
+    assert f"new program says: Cannot open file: {stage.key}: Permission denied\n" in log_of(stage)
     client = stage.spiped("-e", server.source)
     assert is_echoed(client.source)
     assert set(before) <= set(server.workers)
@@ -423,7 +423,7 @@ def test_a_reload_during_an_upgrade_is_not_lost(
 BROKEN = {
     "it is no program": ("\nthis is no Python", "SyntaxError: "),
     "it fails": ("sys.exit('no licence')", "no licence\n"),
-    "it says nothing": ("sys.exit(0)", "the new program said nothing\n"),
+    "it says nothing": ("sys.exit(0)", "The new program ended without a word\n"),
     "it refuses the options": (
         "import spiped.options.table as table; table.OPTIONS = table.OPTIONS[:-3]",
         "illegal option -- --workers\n",
@@ -459,7 +459,7 @@ def test_a_key_that_cannot_be_read_changes_nothing(
     Path(stage.key).unlink()
     server.signal(signal.SIGUSR2)
     wait_for_log(stage, "spiped: Upgrade failed: nothing has changed\n")
-    assert f"spiped: Cannot open file: {stage.key}: No such file or directory\n" in log_of(stage)
+    assert f"new program says: Cannot open file: {stage.key}: No such file or" in log_of(stage)
     assert is_echoed(client.source)
     assert set(before) <= set(server.workers)
 

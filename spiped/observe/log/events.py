@@ -197,6 +197,13 @@ class Upgraded(Record):
     version: str
 
 
+@event(ERROR, "The new program says: {line}")
+class UpgradeRefused(Record):
+    """What a program says that cannot take over."""
+
+    line: str
+
+
 @event(ERROR, "Upgrade failed: nothing has changed")
 class UpgradeFailed(Record):
     """The reasons have been logged before."""
@@ -269,12 +276,19 @@ class Crashed(Record):
     traceback: str
 
 
-# The target's name
+# Names
 
 
-@event(WARNING, "{reason}")
+@event(WARNING, "{reason} (trying again every second)")
+class NamesNotFound(Record):
+    """At the start with -D: an address could not be looked up."""
+
+    reason: str
+
+
+@event(WARNING, "{reason} (the addresses of before stay in use)")
 class TargetsNotFound(Record):
-    """The target's name could not be looked up; the addresses of before stay in use."""
+    """The target's name could not be looked up again."""
 
     reason: str
 
