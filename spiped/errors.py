@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import errno
 
 
 class OperatorError(Exception):
@@ -66,3 +67,10 @@ def as_operator_error(error: Exception) -> OperatorError:
 def describe(error: OSError) -> str:
     """What the system says of an error, without the number and the file name."""
     return error.strerror or str(error)
+
+
+def describe_open(error: OSError) -> str:
+    """The same for a file that is to be written to, and was opened without waiting."""
+    if error.errno == errno.ENXIO:
+        return "it is a named pipe that nobody reads, or a socket"
+    return describe(error)

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 
-from spiped.errors import OperatorError, describe
+from spiped.errors import OperatorError, describe_open
 from spiped.lean_typing import suppress
 from spiped.process.file_lock import lock, unlock
 from spiped.process.own_file import is_same, remove_if_same
@@ -124,7 +124,6 @@ def _lock(fd: int, path: str) -> None:
 
 
 def _refusal(path: str, error: OSError) -> OperatorError:
-    reason = "it is a symbolic link" if error.errno == errno.ELOOP else describe(error)
-    if error.errno == errno.ENXIO:
-        reason = "it is a named pipe that nobody reads"
+    is_link = error.errno == errno.ELOOP
+    reason = "it is a symbolic link" if is_link else describe_open(error)
     return OperatorError(f"fopen({path}): {reason}", "Failed to daemonize")
