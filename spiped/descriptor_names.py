@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 
-DIRECTORIES = ("/dev/fd/", "/proc/self/fd/", "/proc/thread-self/fd/")
 LINKS_MAX = 40
 
 
 def names_own_descriptor(path: str) -> bool:
     """The path is, or is a link to, the name of a descriptor of this process."""
-    directories = (*DIRECTORIES, f"/proc/{os.getpid()}/fd/")
+    # what links like /proc/self and /dev/fd, where that is one, lead to
+    process = f"/proc/{os.getpid()}"
+    directories = (f"{process}/fd/", f"{process}/task/", "/dev/fd/")
     for _ in range(LINKS_MAX):
         folder, name = os.path.split(path)
         path = os.path.normpath(os.path.join(os.path.realpath(folder or "."), name))
