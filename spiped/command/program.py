@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from spiped.errors import OperatorError, as_operator_error
+from spiped.errors import REFUSALS, OperatorError, as_operator_error
 from spiped.lean_typing import suppress
 from spiped.observe.log.log import Log
 from spiped.options.grammar import Help, Version
@@ -41,7 +41,7 @@ def run_program(program: str, name: str, command: Callable[[], int]) -> int:
     except OperatorError as error:
         log.refusal(error)
         return 1
-    except (OSError, MemoryError) as error:
+    except REFUSALS as error:
         log.refusal(as_operator_error(error))
         return 1
 

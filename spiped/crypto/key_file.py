@@ -9,7 +9,7 @@ import sys
 from spiped.crypto import Backend, wipe
 from spiped.crypto.sizes import KEY_BYTES
 from spiped.descriptor_names import names_own_descriptor
-from spiped.errors import OperatorError, describe
+from spiped.errors import REFUSALS, OperatorError, describe
 from spiped.lean_typing import NamedTuple, NoReturn
 
 CHUNK = 65536  # key files are smaller as a rule,
@@ -68,7 +68,7 @@ class KeyFile:
                 self._refuse("Error reading file", "no longer a regular file")
             is_public = stat.S_ISREG(mode) and bool(mode & stat.S_IROTH)
             return Key(*self._read_all(crypto, fd), is_public)
-        except OSError as error:
+        except REFUSALS as error:
             self._refuse("Error reading file", describe(error), error)
         finally:
             if self.path != "-":

@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable
 
+from spiped.errors import REFUSALS, describe
 from spiped.lean_typing import suppress
 from spiped.net.reactor import READ, Reactor
 from spiped.process.descriptors import close_all_but
@@ -25,8 +26,8 @@ TIME_LIMIT = 60  # seconds, for a child that would never end
 class Helper:
     """One child; calls ``on_done`` with all that it has written to its socket, once it has ended.
 
-    A child that does not end in time is ended.  Raises OSError if the system does not let us have
-    the process.
+    A child that does not end in time is ended.  Raises what `REFUSALS` names if the
+    system does not let us have the process.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Helper:
         self._sock, theirs = socket.socketpair()
         try:
             self._pid = fork(lambda: _run(child, theirs))
-        except OSError:
+        except REFUSALS:
             self._sock.close()
             raise
         finally:
@@ -92,17 +93,23 @@ class Helper:
 
 
 def _run(child: Callable[[socket.socket], None], sock: socket.socket) -> None:
-    """The life of the child; an unexpected exception is its report.
+    """The life of the child; an exception is its report.
 
     Lets go of what it has inherited: it may outlive the daemon, whose listening socket and standard
     streams others wait to see closed.
     """
-    close_all_but(sock.fileno())
-    detach_streams()
-    signal.alarm(TIME_LIMIT)
-    unblock_signals()
     try:
+        close_all_but(sock.fileno())
+        detach_streams()
+        signal.alarm(TIME_LIMIT)
+        unblock_signals()
         child(sock)
+    except REFUSALS as error:
+        _report(sock, describe(error))
     except Exception:
-        with suppress(OSError):
-            sock.sendall(present_traceback().encode(errors="backslashreplace"))
+        _report(sock, present_traceback())
+
+
+def _report(sock: socket.socket, text: str) -> None:
+    with suppress(OSError):
+        sock.sendall(text.encode(errors="backslashreplace"))

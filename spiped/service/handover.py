@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Sequence
 
-from spiped.errors import OperatorError
+from spiped.errors import REFUSALS, OperatorError
 from spiped.lean_typing import Any, NamedTuple
 from spiped.process.shared_file import anonymous_file
 
@@ -39,7 +39,7 @@ def write(document: Document, *, is_rehearsal: bool) -> int:
     try:
         while rest:  # what is cut off by a limit is an error at the next attempt
             rest = rest[os.write(fd, rest) :]
-    except OSError:
+    except REFUSALS:
         os.close(fd)
         raise
     return fd

@@ -20,8 +20,8 @@ from spiped import __version__
 from spiped.crypto import Backend, select
 from spiped.crypto.key_file import KeyFile
 from spiped.crypto.sizes import KEY_BYTES
-from spiped.errors import LookupFailed, OperatorError, as_operator_error
-from spiped.lean_typing import NamedTuple
+from spiped.errors import REFUSALS, LookupFailed, OperatorError, as_operator_error
+from spiped.lean_typing import Any, NamedTuple, suppress
 from spiped.net.address import (
     SocketAddress,
     decode_addresses,
@@ -94,7 +94,7 @@ def run(name: str, options: DaemonOptions) -> int:
         if inheritance.is_rehearsal:
             return start.rehearse(inheritance)
         return start.take_over(inheritance)
-    except (OSError, MemoryError) as error:
+    except REFUSALS as error:
         raise as_operator_error(error) from error
 
 
@@ -154,6 +154,8 @@ class Start:
         if inheritance.document.get("key_can_be_read"):
             self._holdings.key_file.can_be_read_again = True
             self._holdings.key_file.read_again(self._crypto)
+        # what a supervisor cannot do without; new workers it can do without for a while
+        Reactor(), Signals(), self._make_counters([])
         self._crypto.wipe_secrets()
         os.write(1, upgrade.READY)
         return 0
@@ -354,7 +356,7 @@ class Start:
         forbid_core_dumps(self._crypto)
         self._give_up_privileges()
         inherited = [] if given is None else given["counters"]
-        counters = Counters(1 + 2 * self._workers, inherited)
+        counters = self._make_counters(inherited)
         supervisor = Supervisor(
             Reactor(),
             Signals(),
@@ -383,6 +385,9 @@ class Start:
         if given is None:
             return supervisor.run(pipe)
         return supervisor.take_over(pipe, given["workers"])
+
+    def _make_counters(self, inherited: Sequence[Any]) -> Counters:
+        return Counters(1 + 2 * self._workers, inherited)
 
     def _give_up_privileges(self) -> None:
         """For good; and say what is missing of what workers should give up."""
@@ -434,7 +439,7 @@ class Start:
             ended_by = work()
         except Stopped as stopped:
             ended_by = stopped.number
-        except (OperatorError, OSError, MemoryError) as error:
+        except (OperatorError, *REFUSALS) as error:
             refusal = as_operator_error(error)
             if not self._in_background:
                 raise refusal from error
@@ -465,4 +470,7 @@ class Start:
 
 def _eventfd() -> int:
     """A descriptor by which workers wake each other; -1 if the system has none."""
-    return os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if hasattr(os, "eventfd") else -1
+    if hasattr(os, "eventfd"):
+        with suppress(OSError):
+            return os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    return -1

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from spiped.crypto import Backend
-from spiped.errors import LookupFailed, OperatorError, describe
+from spiped.errors import REFUSALS, LookupFailed, OperatorError, describe
 from spiped.lean_typing import Any, NamedTuple
 from spiped.net.address import (
     SocketAddress,
@@ -62,7 +62,7 @@ def look_up(
 
     try:
         helper = Helper(reactor, answer, take)
-    except OSError as error:
+    except REFUSALS as error:
         refused = _all_failed(texts, describe(error))
         reactor.call_later(0, lambda: on_done(refused))
         return None

@@ -13,7 +13,7 @@ import socket
 import sys
 from collections.abc import Callable
 
-from spiped.errors import describe
+from spiped.errors import REFUSALS, describe
 from spiped.lean_typing import suppress
 from spiped.net.address import encode_addresses
 from spiped.net.reactor import Reactor
@@ -77,7 +77,7 @@ class Upgrade:
             self._rehearsal = Helper(
                 self._reactor, lambda sock: _rehearse(sock, self._command, document), self._take
             )
-        except OSError as error:
+        except REFUSALS as error:
             self._fail(f"Cannot try the new program out: {describe(error)}")
 
     def stop(self) -> None:
@@ -121,7 +121,7 @@ class Upgrade:
                 self._reactor.call_later(RETRY, self._execute)
             else:
                 self._replace_image()
-        except OSError as error:
+        except REFUSALS as error:
             self._fail(f"Cannot execute the new program ({self._command[0]}): {describe(error)}")
         finally:
             unblock_signals()
@@ -167,7 +167,7 @@ def _rehearse(sock: socket.socket, command: list[str], document: handover.Docume
         os.dup2(sock.fileno(), stream)
     try:
         _execute(command, handover.write(document, is_rehearsal=True))
-    except OSError as error:
+    except REFUSALS as error:
         os.write(2, f"{command[0]}: {describe(error)}\n".encode(errors="surrogateescape"))
 
 

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 
 from spiped.crypto import Backend
-from spiped.errors import describe
+from spiped.errors import REFUSALS, describe
 from spiped.lean_typing import NamedTuple, suppress
 from spiped.net.address import decode_addresses
 from spiped.net.reactor import Reactor
@@ -73,7 +73,7 @@ def run(setup: WorkerSetup, sock: socket.socket) -> int:
     try:
         worker = Worker(setup, sock)
         worker.begin()
-    except OSError as error:
+    except REFUSALS as error:
         _say(sock, {"cannot_start": describe(error)})
         return 1
     except Exception:
@@ -133,8 +133,14 @@ class Worker:
             )
         )
         if setup.sandbox is not None:
-            setup.sandbox.enter(setup.pipe)
+            self._enter(setup.sandbox)
         self._channel.send({"ready": True})
+
+    def _enter(self, sandbox: Sandbox) -> None:
+        try:
+            sandbox.enter(self._setup.pipe)
+        except OSError as error:
+            raise OSError(error.errno, f"cannot enter the sandbox: {describe(error)}") from error
 
     def run(self) -> None:
         """Work until drained or stopped."""

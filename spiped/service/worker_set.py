@@ -12,7 +12,7 @@ import os
 import socket
 import time
 
-from spiped.errors import describe
+from spiped.errors import REFUSALS, describe
 from spiped.lean_typing import Any, NamedTuple, Protocol, suppress
 from spiped.net.address import SocketAddress
 from spiped.net.reactor import Reactor, Timer
@@ -184,7 +184,7 @@ class WorkerSet:
         try:
             for _ in range(self._settings.workers - len(generation.workers)):
                 self._spawn(generation)
-        except OSError as error:
+        except REFUSALS as error:
             reason = f"cannot fork: {describe(error)}"
             if generation.state is State.STARTING:
                 self._reactor.call_later(0, lambda: self._give_up(generation, reason))
@@ -198,13 +198,13 @@ class WorkerSet:
         self._refill = self._reactor.call_later(delay, self.fill)
 
     def _spawn(self, generation: Generation) -> None:
-        """Fork a worker.  Raises OSError."""
+        """Fork a worker.  Raises what `REFUSALS` names."""
         ours, theirs = socket.socketpair()
         slot = self._free_slot()
         serial = self.workers_forked + 1
         try:
             pid = fork(lambda: self._become_worker(generation, serial, slot, ours, theirs))
-        except OSError:
+        except REFUSALS:
             ours.close()
             raise
         finally:

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import random
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
 
-import spiped
 from tests.daemons import (
     KEY,
     Daemon,
@@ -33,7 +27,6 @@ from tests.daemons import (
     is_listening,
     wait_until,
 )
-from tests.helpers import lack
 from tests.process.programs import write_program
 from tests.process.test_identity import USER, needs_root
 
@@ -242,27 +235,6 @@ def test_a_unix_socket_stays_the_same_file_and_is_removed_in_the_end(stage: Stag
     server.signal(signal.SIGTERM)
     server.wait_until_gone()
     assert not Path(server.source).exists()
-
-
-@pytest.fixture
-def program_for_everybody(stage: Stage) -> Iterator[str]:
-    """A program that a lesser user can run as well, wherever we and our Python are installed."""
-    backend = importlib.util.find_spec("_cffi_backend")
-    with tempfile.TemporaryDirectory(prefix="spiped-test-") as name:
-        directory = Path(name)
-        shutil.copytree(Path(spiped.__file__).parent, directory / "lib" / "spiped")
-        if backend is not None and backend.origin is not None:
-            shutil.copy(backend.origin, directory / "lib")
-        subprocess.run(["chmod", "-R", "a+rX", name], check=True)
-        stage.env["PYTHONPATH"] = str(directory / "lib")
-        for python in (str(Path(sys.executable).resolve()), "/usr/bin/python3"):
-            program = write_program(directory / "spiped", python=python)
-            with suppress(OSError):
-                if stage.run(program, "-v", user=USER.pw_uid, cwd="/").returncode == 0:
-                    break
-        else:
-            lack(f"{USER.pw_name} may not run any Python")
-        yield program
 
 
 @needs_root
