@@ -23,5 +23,6 @@ ABSENT(size_t plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,
     struct plane_ending *endings, size_t room))
 ABSENT(int plane_accept_error(const struct plane *plane))
 ABSENT(void plane_abort_all(struct plane *plane))
+ABSENT(void plane_give_back(struct plane *plane))
 
 #endif

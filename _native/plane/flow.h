@@ -66,6 +66,9 @@ void flows_release(struct flows *flows);
  */
 void flows_fail(struct flows *flows, int side, enum plane_cause cause, int error);
 
+/* Give the memory of a batch back to the system until it is used again. */
+void batch_give_back(struct batch *batch);
+
 /* Move one batch from endpoint `side` to the other, and count it.  flows_can_receive() holds. */
 void flows_move(struct flows *flows, int side, struct batch *batch, uint64_t *counters);
 

@@ -197,8 +197,6 @@ plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,
 	return count;
 }
 
-/* The other calls. */
-
 int
 plane_supported(void)
 {
@@ -249,6 +247,12 @@ void
 plane_abort_all(struct plane *plane)
 {
 	lifecycle_abort_all(plane);
+}
+
+void
+plane_give_back(struct plane *plane)
+{
+	batch_give_back(&plane->batch);
 }
 
 struct plane *

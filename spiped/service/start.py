@@ -375,6 +375,7 @@ class Start:
                     wake=_eventfd(),
                     detach=not options.foreground,
                     tell_clean=self._log.shows_info,
+                    drain_timeout=options.drain_timeout,
                 ),
                 target=options.pipe.target,
                 resolve_interval=options.resolve_interval,

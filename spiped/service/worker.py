@@ -109,6 +109,8 @@ class Worker:
         self._reactor = Reactor()
         self._plane = setup.make_plane(self._reactor, setup.slot)
         self._stopping = False
+        self._carried = 0  # bytes, when we looked for the last time,
+        self._given_back_at = -1  # and when memory was given back
         self._channel = Channel(self._reactor, sock, self._obey, self.drain)
 
     def begin(self) -> None:
@@ -163,12 +165,26 @@ class Worker:
         if self._stopping and self._setup.slot[Field.ACTIVE] == 0:
             self._reactor.stop()
 
+    def _give_back_if_idle(self) -> None:
+        """Keep no memory that is not needed: connections of a worker that drains may stay for days.
+
+        Called from time to time.
+        """
+        if not self._stopping:
+            return
+        before = self._carried
+        self._carried = self._setup.slot[Field.SEALED] + self._setup.slot[Field.OPENED]
+        if self._carried == before != self._given_back_at:
+            self._given_back_at = self._carried
+            self._plane.give_back()
+
     # Orders
 
     def _obey(self, message: Message) -> None:
         match message:
             case {"do": "answer", "question": int()}:
                 self._channel.answer(message, {})
+                self._give_back_if_idle()
             case {"do": "drain"}:
                 self.drain()
             case {"do": "stop"}:

@@ -181,6 +181,17 @@ class Reloaded(Record):
     draining: int
 
 
+@event(
+    WARNING,
+    "Drain timeout: connections of generation {generation} are reset ({workers} workers end)",
+)
+class DrainTimedOut(Record):
+    """Connections of before a reload or an upgrade have had the time that they were given."""
+
+    generation: int
+    workers: int
+
+
 @event(ERROR, "Reload failed: the old key stays in force")
 class ReloadFailed(Record):
     """The reasons have been logged before."""
