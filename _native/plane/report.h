@@ -9,8 +9,8 @@
 
 struct plane;
 
-/* Free those that are not to be reported: accepted here, and ended in a clean way or left at once. */
-void report_forget_harmless(struct plane *plane);
+/* Free those that are not to be reported, because they are harmless, or too many; they have been counted. */
+void report_forget(struct plane *plane);
 
 /* Describe the connection that has waited longest to be reported, and free it.  There must be one. */
 void report_take(struct plane *plane, struct plane_ending *ending);

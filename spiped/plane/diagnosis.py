@@ -15,6 +15,31 @@ NOT_SERVED = (
     "the target ended the connection: wrong key, wrong mode, or the target behind it is down"
 )
 
+# In two or three words
+BRIEF = {
+    Reason.CLEAN: "ended",
+    Reason.UNREACHED: "target unreachable",
+    Reason.UNANSWERED: "target timed out",
+    Reason.PLAIN_LOST: "lost before the relay",
+    Reason.NO_KEY: "wrong key",
+    Reason.OUT_OF_RANGE: "value out of range",
+    Reason.NO_PFS: "no forward secrecy",
+    Reason.CLOSED: "left in the handshake",
+    Reason.LOST: "lost in the handshake",
+    Reason.TOO_SLOW: "handshake timed out",
+    Reason.SHED: "made room",
+    Reason.TOO_MANY: "too many from one address",
+    Reason.BAD_TAG: "bad tag",
+    Reason.BAD_LENGTH: "bad length",
+    Reason.TRUNCATED: "truncated",
+    Reason.SOCKET_ERROR: "lost",
+    Reason.IDLE: "idle",
+    Reason.ABORTED: "shut down",
+    Reason.LEFT: "left at once",
+    Reason.SAME_ROLE: "same mode",
+    Reason.OVERLOAD: "overload",
+}
+
 PLAIN_TEXTS = {
     Reason.SHED: "it had to make room for another one",
     Reason.TOO_MANY: "too many unauthenticated connections from this address",

@@ -49,6 +49,7 @@ class Reason(enum.Enum):
     ABORTED = Cause.SHUTDOWN, 17
     LEFT = Cause.LEFT, 18
     SAME_ROLE = Cause.HANDSHAKE, 19
+    OVERLOAD = Cause.HANDSHAKE, 20  # refused before it began, and only counted
 
     @property
     def counter(self) -> Field:
