@@ -13,7 +13,7 @@ import spiped
 spiped.__version__ = "{version}"
 {harm}
 from spiped.entry import {name} as main
-sys.exit(main())
+main()
 """
 
 
