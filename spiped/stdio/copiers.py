@@ -76,8 +76,9 @@ class Copiers:
             return
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
-        if left is not None:
-            self._tell(FINISHED)
+        if left is None:  # the input has ended by itself: whoever is told to end later, has done so
+            _wait(self._finish, POLLIN)
+        self._tell(FINISHED)
 
     def _copy_output(self) -> None:
         try:
