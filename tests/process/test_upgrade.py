@@ -269,6 +269,70 @@ def test_a_key_that_only_root_can_read_changes_nothing_for_a_lesser_user(
     assert set(before) <= set(server.workers)
 
 
+# Looks for secrets in all that a process has open and in its memory, as often as it can
+SPY = """
+import os, re, stat, sys
+pid, secrets = int(sys.argv[1]), [bytes.fromhex(word) for word in sys.argv[2:]]
+def contents():
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        path = f"/proc/{pid}/fd/{name}"
+        if stat.S_ISREG(os.stat(path).st_mode):
+            with open(path, "rb") as file:
+                yield file.read(1 << 20)
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        yield file.read()
+    with open(f"/proc/{pid}/mem", "rb", 0) as memory, open(f"/proc/{pid}/maps") as maps:
+        for begin, end in re.findall(r"^(\\w+)-(\\w+) rw", maps.read(), re.MULTILINE):
+            memory.seek(int(begin, 16))
+            yield memory.read(int(end, 16) - int(begin, 16))
+looks = 0
+while os.path.exists(f"/proc/{pid}"):
+    try:
+        for content in contents():
+            looks += 1
+            if any(secret in content for secret in secrets):
+                print("found")
+                sys.exit()
+    except OSError:
+        pass
+print("nothing" if looks else "nobody could look")
+"""
+
+
+@needs_root
+def test_no_process_of_the_same_user_finds_the_key_during_an_upgrade(
+    stage: Stage, program_for_everybody: str
+) -> None:
+    """For a moment after it has been executed, any of them may look at the new program."""
+    place = Path(program_for_everybody).parent
+    secret = os.urandom(32)
+    key, spying = place / "key", place / "spy"
+    key.write_bytes(secret)
+    key.chmod(0o644)
+    spying.write_text(SPY)
+    how = {"key": str(key), "program": program_for_everybody, "background": True}
+    server = start(stage, "-u", USER.pw_name, **how)
+    python = Path(program_for_everybody).read_text().splitlines()[0].removeprefix("#!")
+    words = [python, str(spying), str(server.pid), secret.hex(), hashlib.sha256(secret).hexdigest()]
+    become = {"user": USER.pw_uid, "group": USER.pw_gid, "extra_groups": [], "cwd": "/"}
+    spies = [stage.meanwhile(lambda: stage.run(*words, text=True, **become)) for _ in range(2)]
+    wait_until(lambda: len(processes_of(spying)) == 2, "somebody looks")
+    for _ in range(3):
+        upgrade(stage, server)
+    server.signal(signal.SIGTERM)
+    server.wait_until_gone()
+    assert [spy.result().stdout for spy in spies] == ["nothing\n"] * 2
+
+
+def processes_of(script: Path) -> list[int]:
+    """The processes that run this script."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if str(script) in (process.info["cmdline"] or ())
+    ]
+
+
 @pytest.mark.parametrize("beginning", ["module", "script"])
 def test_it_does_not_matter_where_the_program_was_started_from(
     stage: Stage, release: Release, beginning: str
