@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import socket
+import tracemalloc
 from collections.abc import Callable, Iterator
 
 import pytest
