@@ -10,7 +10,6 @@
 #include "state.h"
 
 #define POWERS 2			/* exponentiations of a handshake */
-#define ALWAYS 16			/* so many may wait, however slow it seems to be */
 #define SAMPLES 64			/* that the average interval is of, about */
 #define LONGEST_US 100000		/* which an interruption may add to it */
 
@@ -68,7 +67,7 @@ computing_note(struct plane *plane)
 int
 computing_is_full(const struct plane *plane)
 {
-	return plane->computing.waiting >= ALWAYS && time_to_wait(plane) > time_allowed(plane) / 2;
+	return plane->computing.waiting >= COMPUTING_ALWAYS && time_to_wait(plane) > time_allowed(plane) / 2;
 }
 
 #endif

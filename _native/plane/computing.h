@@ -12,6 +12,9 @@
 
 #include <stdint.h>
 
+/* So many may wait for their first exponentiation, however slow it seems to be. */
+#define COMPUTING_ALWAYS 16
+
 struct connection;
 struct plane;
 

@@ -82,7 +82,7 @@ def describe(ending: Ending) -> str:
     """The detail behind the cause; "" if that says it all."""
     reason, error, who = ending.reason, ending.error, ending.failed_side
     at = (ending.role, ending.heard)
-    if reason is Reason.UNREACHED:
+    if reason is Reason.UNREACHED and not ending.was_reached:
         return f"{ending.target or 'no address'}: {os.strerror(error)}" if error else "no address"
     if reason is Reason.UNANSWERED:
         return str(ending.target)
@@ -96,7 +96,7 @@ def describe(ending: Ending) -> str:
         return NOT_SERVED if ending.heard is not Heard.NOTHING else LEFT_TEXTS[at]
     if reason in (Reason.CLOSED, Reason.LOST) and (error == 0 or error in GONE):
         return LEFT_TEXTS.get(at, NOT_SERVED)
-    if reason in (Reason.PLAIN_LOST, Reason.SOCKET_ERROR, Reason.LOST):
+    if ending.was_reached or reason in (Reason.PLAIN_LOST, Reason.SOCKET_ERROR, Reason.LOST):
         if error in GONE:
             return f"reset by the {who}"
         return f"{who}: {os.strerror(error)}" if who else os.strerror(error)

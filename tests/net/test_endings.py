@@ -10,6 +10,7 @@ from itertools import product
 import pytest
 
 from spiped.crypto.sizes import PACKET_BYTES
+from spiped.net.sockets import close_with_reset
 from spiped.observe.slot import Field
 from spiped.plane import ending as ending_module
 from spiped.plane.diagnosis import LEFT_TEXTS, NOT_SERVED, PLAIN_TEXTS, SLOW_TEXTS, describe, tell
@@ -19,7 +20,9 @@ from spiped.proto.handshake import P_BYTES, Role
 from spiped.proto.terms import CRYPT, PLAIN, Heard
 from tests.net.rig import Half, Outcome, Peer, Rig, tcp_pair, unix_pair
 from tests.net.test_accepting import Server, greeted
-from tests.net.voice import HANDSHAKE_BYTES, NONCE, Talk, begin, held_up
+from tests.net.voice import HANDSHAKE_BYTES, NONCE, Talk, Voice, begin, held_up
+
+in_both_roles = pytest.mark.parametrize("role", list(Role), ids=lambda role: role.name)
 
 # How much of its part of the handshake a peer says, for us to have heard that of it
 SAID = {
@@ -413,6 +416,30 @@ def test_whoever_else_resets_just_after_the_handshake_is_named(
     (half.plain if side == "plain" else half.crypt).reset()
     rig.until(half.ended)
     assert half.outcome.ending == (Cause.RESET, detail, 0, 0)
+
+
+@in_both_roles
+@pytest.mark.parametrize("seen", [True, False], ids=["seen", "not seen"])
+def test_a_target_that_resets_at_once_has_been_reached(rig: Rig, role: Role, seen: bool) -> None:
+    """Whether or not we had the time to see that: it is told in the same way."""
+    target = rig.network.target()
+    near, accepted = unix_pair()
+    outcome = rig.carry(role, accepted, target.address)
+    peer = rig.peer(near)
+    if role is Role.S:
+        voice = Voice(rig, role, peer)
+        voice.wait_for_nonce()
+        near.sendall(voice.hello())
+        rig.until(lambda: target.contacted, rig.turn)
+    if seen:
+        rig.rest()
+    sock = target.take()
+    assert sock is not None
+    close_with_reset(sock)
+    rig.until(lambda: outcome.ending)
+    without_a_word = Cause.HANDSHAKE, LEFT_TEXTS[Role.C, Heard.NOTHING], 0, 0
+    lost = Cause.RESET, "reset by the target", 0, 0
+    assert outcome.ending == (without_a_word if role is Role.C else lost)
 
 
 @pytest.mark.parametrize("served", [True, False], ids=["served", "late"])

@@ -40,7 +40,7 @@ def test_a_log_file_gets_the_messages(stage: Stage, background: bool) -> None:
     stranger = stage.spiped("-e", server.source, key=stage.write("other_key", b"another"))
     assert nothing_comes_back(stranger.source)
     wait_until(
-        lambda: any("the peer does not hold the key" in line for line in messages(log)),
+        lambda: any("the client does not hold the key" in line for line in messages(log)),
         "there is a message",
     )
     assert server.said == ""
@@ -51,8 +51,8 @@ def test_a_log_file_is_appended_to(stage: Stage) -> None:
     log = Path(stage.write("log", b"of old\n"))
     server = stage.spiped("-d", "[127.0.0.1]:1", "--log-file", str(log))
     with server.connect() as peer:
-        peer.finish().read_all()
-    wait_until(lambda: log.read_text().count("\n") > 1, "there is a message")
+        peer.send(b"?").finish().read_all()
+    wait_until(lambda: " spiped: connection from " in log.read_text(), "there is a message")
     assert log.read_text().startswith("of old\n2")
 
 
@@ -79,13 +79,21 @@ def test_connections_that_end_well_are_mentioned_only_if_asked_for(stage: Stage)
     assert server.said == ""
 
 
-def test_every_failed_connection_has_its_line_but_not_without_limit(stage: Stage) -> None:
+def test_failed_connections_are_listed_up_to_a_rate_and_the_others_counted(
+    stage: Stage, backend: str
+) -> None:
     server = stage.spiped("-d", "[127.0.0.1]:1", "--workers", "1")
     for _ in range(100):
         with server.connect() as peer:
-            peer.finish().read_all()
+            peer.send(b"?").finish().read_all()
     wait_until(lambda: server.said.count("\n") >= 10, "there are messages")
     assert server.said.count("\n") < 50
+    server.signal(signal.SIGTERM)
+    server.wait()
+    listed = server.said.count("before it said enough")
+    more = re.search("More connections failed than are listed: (.*) left in the", server.said)
+    assert more is not None
+    assert listed + int(more[1]) == 100
 
 
 def test_the_limit_is_not_mentioned_for_every_connection_that_reaches_it(stage: Stage) -> None:
@@ -163,11 +171,12 @@ def test_syslog_gets_the_messages_of_a_daemon(stage: Stage) -> None:
         message = log.recv(8192)
         assert b"Started" in message
         message = log.recv(8192)
-    # facility user, priority warning, the time, our name, and no process id
-    pattern = rb"<12>\w{3} [ \d]\d \d\d:\d\d:\d\d spiped: connection from (.*)\0?"
+    # facility user, priority warning, the time, our name, the process id, and which pipe it is
+    who = re.escape(f"spiped[{server.pid}]: {server.source}: ".encode())
+    pattern = rb"<12>\w{3} [ \d]\d \d\d:\d\d:\d\d " + who + rb"connection from (.*)\0?"
     matched = re.fullmatch(pattern, message)
     assert matched, message
-    assert b"the peer does not hold the key" in matched[1]
+    assert matched[1].endswith(b": handshake failed: the client does not hold the key")
     assert server.said == ""
 
 
@@ -192,7 +201,7 @@ def test_a_log_daemon_that_hangs_holds_up_nobody(stage: Stage) -> None:
 def test_syslog_means_nothing_in_the_foreground(stage: Stage) -> None:
     server = stage.spiped("-d", "[127.0.0.1]:1", "--syslog")
     with server.connect() as peer:
-        peer.finish().read_all()
+        peer.send(b"?").finish().read_all()
     server.wait_to_say("spiped: connection from ")
 
 

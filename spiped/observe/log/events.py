@@ -368,13 +368,13 @@ class Overloaded(Record):
     refused: int  # since it was last said
 
 
-@event(WARNING, "{number} more connections failed: {causes}")
+@event(WARNING, "More connections failed than are listed: {causes}")
 class MoreFailed(Record):
     """Connections that failed too fast to be logged one by one."""
 
     pipe: str
     number: int
-    causes: str  # each with its number
+    causes: str  # each behind its number
 
 
 @event(WARNING, "{number} more messages like the last are left out")
