@@ -20,7 +20,7 @@ INTERPRETER ?= $(shell $(PYTHON) -c 'import sys; print(sys.executable)')
 SOURCES := setup.py pyproject.toml spiped/__init__.py $(shell find _native -name '*.[ch]' -o -name '*.cdef' -o -name '*.py')
 PYTHON_FILES := setup.py _native spiped tests bench
 
-.PHONY: all build demo test check bench bench-quick bench-kernels sanitize fuzz fault soak flood dist install uninstall clean FORCE
+.PHONY: all build demo test acceptance check bench bench-quick bench-kernels sanitize fuzz fault soak flood dist install uninstall clean FORCE
 
 all: build
 
@@ -62,6 +62,10 @@ demo: build
 
 test: build
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# What takes minutes, or tools and packages from elsewhere.
+acceptance: build
+	$(BIN)/python -m pytest -m acceptance $(PYTEST_ARGS)
 
 check: build $(VENV)/checkers
 	$(BIN)/ruff check $(PYTHON_FILES)
