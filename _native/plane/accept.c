@@ -7,6 +7,7 @@
 #ifdef __linux__
 
 #include <errno.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -144,11 +145,28 @@ begin(struct plane *plane, const struct arrival *arrival)
 	return 1;
 }
 
+/* Have it reported that a connection has begun. */
+static void
+announce(struct plane *plane, const struct arrival *arrival)
+{
+	struct plane_ending *begun;
+
+	if (plane->begun_count == BEGUN_MOST)
+		return;			/* one is accepted per turn, and all are reported after it */
+	begun = &plane->begun[plane->begun_count++];
+	*begun = (struct plane_ending){ .number = arrival->number, .cause = PLANE_BEGUN };
+	if (arrival->peer_length <= sizeof(begun->peer.bytes)) {
+		begun->peer.length = (uint32_t)arrival->peer_length;
+		memcpy(begun->peer.bytes, arrival->peer, arrival->peer_length);
+	}
+}
+
 /* Take a connection from the listening socket.  Returns 0 if it came to nothing. */
 static int
 take(struct plane *plane)
 {
 	struct sockaddr_storage peer;
+	struct arrival arrival;
 	socklen_t length = sizeof(peer);
 	int fd = accept4(plane->accepting.service.listener, (struct sockaddr *)&peer, &length,
 	    SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -160,9 +178,12 @@ take(struct plane *plane)
 		return 0;
 	}
 	counter_add(plane->counters, PLANE_ACCEPTED, 1);
-	return begin(plane, &(struct arrival){
+	arrival = (struct arrival){
 		.fd = fd, .number = ++plane->accepted, .peer = &peer, .peer_length = length,
-	});
+	};
+	if (plane->reports_begun)
+		announce(plane, &arrival);
+	return begin(plane, &arrival);
 }
 
 /* Accept one connection, if there is room for it.  Returns 0 if that came to nothing. */

@@ -28,8 +28,6 @@
 /* How often to look whether a peer has acknowledged the rest; there is no event for it. */
 #define DRAIN_POLL_MS 10
 
-/* A turn. */
-
 /* What a connection reports is looked at before anything else happens. */
 
 static inline void
@@ -152,7 +150,7 @@ static int
 is_busy(const struct plane *plane)
 {
 	return !is_empty(plane, QUEUE_READY) || !is_empty(plane, QUEUE_BULK) ||
-	    !is_empty(plane, QUEUE_COMPUTING) || !is_empty(plane, QUEUE_ENDED);
+	    !is_empty(plane, QUEUE_COMPUTING) || !is_empty(plane, QUEUE_ENDED) || plane->begun_count > 0;
 }
 
 /* How long to wait for events, if the caller would wait until this time. */
@@ -182,13 +180,14 @@ plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,
 {
 	uint64_t deadline_ms = timeout_ms < 0 ? UINT64_MAX : timeout_ms == 0 ? 0 :
 	    clock_now_ms() + (uint64_t)timeout_ms;
-	size_t count = 0;
+	size_t count;
 
 	do {
 		*wanted = turn(plane, time_to_wait(plane, deadline_ms));
-	} while (*wanted == 0 && is_empty(plane, QUEUE_ENDED) &&
+	} while (*wanted == 0 && is_empty(plane, QUEUE_ENDED) && plane->begun_count == 0 &&
 	    (deadline_ms == UINT64_MAX || (deadline_ms > 0 && clock_now_ms() < deadline_ms)));
 
+	count = report_take_begun(plane, endings);
 	while (count < room && !is_empty(plane, QUEUE_ENDED)) {
 		report_take(plane, &endings[count++]);
 		look_for_room(plane);
@@ -196,8 +195,6 @@ plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,
 	*wanted |= take_wanted(plane);
 	return count;
 }
-
-/* The other calls. */
 
 int
 plane_supported(void)
@@ -210,18 +207,23 @@ plane_serve(struct plane *plane, const struct plane_service *service)
 {
 	int error = accept_begin(plane, service);
 
-	if (error == 0) {
-		plane->reports_clean = service->tell_clean;
-		plane->reports_left = service->tell_left;
-	}
+	if (error == 0)
+		plane_report(plane, service->tell_clean, service->tell_left, service->tell_begun);
 	return error;
+}
+
+void
+plane_report(struct plane *plane, int clean, int left, int begun)
+{
+	if (plane->accepting.service.listener >= 0)
+		report_choose(plane, clean, left, begun);
 }
 
 void
 plane_stop_serving(struct plane *plane)
 {
 	accept_end(plane);
-	plane->reports_clean = plane->reports_left = 1;
+	report_choose(plane, 1, 1, 0);
 }
 
 int
@@ -279,7 +281,8 @@ plane_new(int control, uint64_t *counters)
 	list_init(&plane->unauthenticated);
 	plane->shortage = plane->room_made = 0;
 	plane->accepting = (struct accepting){ .service.listener = -1 };
-	plane->reports_clean = plane->reports_left = 0;
+	plane->begun_count = 0;
+	report_choose(plane, 0, 0, 0);
 	return plane;
 }
 

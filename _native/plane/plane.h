@@ -63,6 +63,9 @@ void plane_free(struct plane *plane);
  */
 int plane_serve(struct plane *plane, const struct plane_service *service);
 
+/* Change .tell_clean, .tell_left and .tell_begun, unless the plane has stopped serving. */
+void plane_report(struct plane *plane, int clean, int left, int begun);
+
 /* Accept no more, and from now on report every end, as if .tell_clean and .tell_left were set: the
  * caller waits for the last one. */
 void plane_stop_serving(struct plane *plane);
@@ -77,8 +80,8 @@ int plane_carry(struct plane *plane, uint64_t id, int accepted, struct plane_pip
 /*
  * Go on, until the control descriptor is readable, connections have ended, a signal
  * has arrived, there is something to report about accepting, or timeout_ms have passed (negative:
- * no limit; 0: one turn).  Writes at most `room` (> 0) endings and returns their
- * number; others follow at the next call.  *wanted, a set of enum plane_wanted, says
+ * no limit; 0: one turn).  Writes at most `room` (> 0) endings, behind PLANE_BEGUN of those that
+ * have begun, and returns their number; others follow at the next call.  *wanted, a set of enum plane_wanted, says
  * what else there is for the caller to do.
  */
 size_t plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,

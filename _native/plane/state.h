@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ending.h"
 #include "flow.h"
 #include "list.h"
 #include "service.h"
@@ -62,7 +63,10 @@ struct plane {
 
 	struct accepting accepting;
 	int reports_clean;		/* clean ends of accepted connections are reported, */
-	int reports_left;		/* and PLANE_LEFT, instead of being counted only */
+	int reports_left;		/* and PLANE_LEFT, instead of being counted only, */
+	int reports_begun;		/* and that they have begun: */
+	size_t begun_count;		/* those that are to be reported */
+	struct plane_ending begun[BEGUN_MOST];
 	struct batch batch;
 };
 

@@ -14,7 +14,7 @@ from spiped.net.address import SocketAddress
 from spiped.observe.slot import Field
 from spiped.plane.diagnosis import LEFT_TEXTS, PLAIN_TEXTS
 from spiped.plane.ending import Cause, Ending, Reason
-from spiped.plane.interface import Service
+from spiped.plane.interface import Service, Wanted
 from spiped.plane.limits import Limits
 from spiped.plane.pipe_settings import PipeSettings
 from spiped.plane.portable.accept import ACCEPTS_PER_TURN
@@ -48,6 +48,7 @@ class Server:
         wake: int = -1,
         tell_clean: bool = True,
         tell_left: bool = True,
+        tell_begun: bool = False,
         **options: Any,
     ) -> None:
         self.rig = rig
@@ -55,6 +56,7 @@ class Server:
         self.told: list[tuple[str, Told]] = []
         self.reasons: list[Reason] = []
         self.numbers: list[int] = []
+        self.history: list[tuple[str, int, str]] = []
         self.troubles: list[str] = []
         self.active_when_told: list[int] = []
         targets = targets or (rig.network.refusing(),)
@@ -74,6 +76,8 @@ class Server:
                 on_end=self._on_end,
                 on_limit=lambda: self.troubles.append(AT_THE_LIMIT),
                 on_shortage=self.troubles.append,
+                tell_begun=tell_begun,
+                on_begin=lambda number, peer: self.history.append(("begun", number, str(peer))),
             )
         )
 
@@ -81,6 +85,7 @@ class Server:
         self.told.append((str(ending.peer), Told.of(ending)))
         self.reasons.append(ending.reason)
         self.numbers.append(ending.number)
+        self.history.append(("ended", ending.number, str(ending.peer)))
         self.active_when_told.append(self.rig.slot[Field.ACTIVE])
 
     @property
@@ -202,6 +207,55 @@ def test_every_end_is_told_once_nobody_is_accepted_any_more(rig: Rig) -> None:
     client.finish()
     rig.until(lambda: server.told)
     assert server.told[0][1].cause is Cause.CLEAN
+
+
+def test_who_is_accepted_is_told_before_it_has_ended_and_once(rig: Rig) -> None:
+    server = Server(rig, tell_begun=True)
+    clients = server.clients(30)
+    rig.until(lambda: server.accepted == 30)
+    names = ["[{}]:{}".format(*client.sock.getsockname()) for client in clients]
+    for client in clients:
+        client.reset()
+    rig.until(lambda: len(server.told) == 30)
+    for name in names:
+        begun, ended = [(what, number) for what, number, peer in server.history if peer == name]
+        assert begun == ("begun", ended[1])
+        assert ended[0] == "ended"
+
+
+def test_who_is_accepted_is_not_told_unless_that_is_wanted(rig: Rig) -> None:
+    server = Server(rig)
+    server.client().reset()
+    rig.until(lambda: server.told)
+    assert [what for what, _, _ in server.history] == ["ended"]
+
+
+def test_what_is_told_can_be_changed_at_any_time(rig: Rig) -> None:
+    server = Server(rig, tell_left=False, tell_begun=False)
+    for wanted, told in [
+        (Wanted(begun=True), ["begun"]),
+        (Wanted(left=True), ["ended"]),
+        (Wanted(left=True, begun=True), ["begun", "ended"]),
+        (Wanted(), []),
+    ]:
+        server.history.clear()
+        before = rig.slot[Field.ENDED_LEFT]
+        rig.plane.report(wanted)
+        server.client().reset()
+        rig.until(lambda before=before: rig.slot[Field.ENDED_LEFT] == before + 1)
+        rig.rest()
+        assert [what for what, _, _ in server.history] == told
+
+
+def test_every_end_is_told_once_nobody_is_accepted_whatever_was_wanted(rig: Rig) -> None:
+    server = Server(rig, tell_left=False)
+    client = server.client()
+    rig.until(lambda: greeted(client))
+    rig.stop_serving()
+    rig.plane.report(Wanted())
+    client.reset()
+    rig.until(lambda: server.told)
+    assert server.reasons == [Reason.LEFT]
 
 
 @pytest.mark.parametrize("keepalive", [True, False])

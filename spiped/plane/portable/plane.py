@@ -10,7 +10,7 @@ from spiped.net.address import SocketAddress
 from spiped.net.reactor import Reactor
 from spiped.observe.slot import Field, Slot
 from spiped.plane.ending import Ending, Reason
-from spiped.plane.interface import Service
+from spiped.plane.interface import Service, Wanted
 from spiped.plane.pipe_settings import PipeSettings
 from spiped.plane.portable.accept import Acceptor
 from spiped.plane.portable.connection import Connection
@@ -26,17 +26,25 @@ class PortablePlane:
         self._connections: dict[Connection, Callable[[Ending], None]] = {}
         self._acceptor: Acceptor | None = None
         self._accepted = 0
+        self._wanted = Wanted()
 
     def serve(self, service: Service) -> None:
         def begin(accepted: socket.socket, pipe: PipeSettings, peer: str) -> Connection:
             self._accepted += 1
+            if self._wanted.begun:
+                service.on_begin(self._accepted, peer)
             return self._begin(accepted, pipe, self._accepted, peer, on_end)
 
         def on_end(ending: Ending) -> None:
-            if ending.reason is not Reason.LEFT or service.tell_left or self._acceptor is None:
+            left = ending.reason is Reason.LEFT
+            if not left or self._wanted.left or self._acceptor is None:
                 service.on_end(ending)
 
+        self._wanted = Wanted(service.tell_clean, service.tell_left, service.tell_begun)
         self._acceptor = Acceptor(self._reactor, self._slot, service, begin)
+
+    def report(self, wanted: Wanted) -> None:
+        self._wanted = wanted
 
     def retarget(self, targets: list[SocketAddress]) -> None:
         if self._acceptor is not None:
