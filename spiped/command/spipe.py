@@ -23,10 +23,9 @@ from spiped.stdio.session import StdioSession, pipe_settings
 ENDING = (signal.SIGHUP, signal.SIGTERM)
 
 
-def _connect(name: str, options: PipeOptions) -> int:
-    log = Log(name)
+def _connect(log: Log, options: PipeOptions) -> int:
     keep_streams_open()
-    name_process(name)
+    name_process(log.name)
     for number in ENDING:
         if not is_ignored(number):
             signal.signal(number, lambda number, frame: os._exit(0))
@@ -61,7 +60,7 @@ def _connect(name: str, options: PipeOptions) -> int:
 
 def main() -> NoReturn:
     name = program_name("spipe")
-    status = run_program("spipe", name, lambda: _connect(name, read_spipe(sys.argv[1:])))
+    status = run_program("spipe", name, lambda log: _connect(log, read_spipe(sys.argv[1:])))
     if sys.stderr is not None:
         sys.stderr.flush()
     # and not by way of the interpreter's end, in which the threads, if they still wait for the

@@ -20,7 +20,7 @@ from spiped.net.address import (
     resolve,
 )
 from spiped.net.reactor import Reactor, Timer
-from spiped.observe.log.events import TargetsNotFound
+from spiped.observe.log.events import TargetsChanged, TargetsFound, TargetsNotFound
 from spiped.observe.log.log import Log
 from spiped.process.helper import Helper
 
@@ -101,6 +101,7 @@ class Targets:
         self._on_change = on_change
         self._known: list[SocketAddress] | None = None
         self._asking = False
+        self._told: tuple[str, ...] = ()  # why the name could not be looked up the last time
         self._timer: Timer | None = None
 
     def begin(self, known: list[SocketAddress]) -> None:
@@ -132,9 +133,20 @@ class Targets:
         if self._known is None:
             return
         (answer,) = answers
-        for reason in answer.reasons:
-            self._log.event(TargetsNotFound(reason))
+        self._tell(answer)
         if answer.addresses and answer.addresses != self._known:
             self._known = answer.addresses
             self._on_change(answer.addresses)
         self._schedule()
+
+    def _tell(self, answer: Answer) -> None:
+        """Say what is different from the last time; the order of addresses is nothing to tell."""
+        for reason in answer.reasons:
+            if reason not in self._told:
+                self._log.event(TargetsNotFound(reason))
+        if self._told and not answer.reasons:
+            self._log.event(TargetsFound(self._text))
+        self._told = answer.reasons
+        if answer.addresses and set(answer.addresses) != set(self._known or ()):
+            names = ", ".join(map(str, answer.addresses))
+            self._log.event(TargetsChanged(self._text, names))

@@ -125,7 +125,7 @@ class Upgrade:
             fd = handover.write(document, is_rehearsal=False)
             try:
                 handover.set_inheritable(fds, inheritable=True)
-                _execute(self._command, fd)
+                _execute(self._command, fd, self._holdings.manager.variables())
             finally:
                 handover.set_inheritable(fds, inheritable=False)
                 os.close(fd)
@@ -156,12 +156,12 @@ def _rehearse(sock: socket.socket, command: list[str], document: handover.Docume
     for fd, stream in ((null, 0), (sock.fileno(), 1), (sock.fileno(), 2)):
         os.dup2(fd, stream)
     try:
-        _execute(command, handover.write(document, is_rehearsal=True))
+        _execute(command, handover.write(document, is_rehearsal=True), {})
     except OSError as error:
         os.write(2, f"{command[0]}: {describe(error)}\n".encode(errors="surrogateescape"))
 
 
-def _execute(command: list[str], document: int) -> None:
+def _execute(command: list[str], document: int, variables: dict[str, str]) -> None:
     os.set_inheritable(document, True)
-    environment = {**os.environ, handover.VARIABLE: str(document)}
+    environment = {**os.environ, **variables, handover.VARIABLE: str(document)}
     os.execve(command[0], command, environment)  # noqa: S606
