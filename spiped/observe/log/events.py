@@ -90,7 +90,7 @@ class Remark(Record):
 
 @event(ERROR, "{reason}")
 class Refused(Record):
-    """A line of an OperatorError: a mistake of the operator's, or a refusal of the system."""
+    """A mistake of the operator's, or a refusal of the system; one line of perhaps several."""
 
     reason: str
 
@@ -235,7 +235,7 @@ class Reloaded(Record):
 
 @event(ERROR, "Reload failed: the old key stays in force")
 class ReloadFailed(Record):
-    """The reasons have been logged before."""
+    """The key cannot be read; `refused` before it says why."""
 
 
 @event(ERROR, "Cannot reopen the log file {path}: {reason}; writing on to the old one")
@@ -255,7 +255,7 @@ class Upgraded(Record):
 
 @event(ERROR, "Upgrade failed: nothing has changed")
 class UpgradeFailed(Record):
-    """The reasons have been logged before."""
+    """The new program cannot take over; `refused` before it says why."""
 
 
 @event(NOTICE, "Leaving: not ready any more; clients are still accepted for {seconds} s")
@@ -319,7 +319,7 @@ class WorkerDied(Record):
 
 @event(NOTICE, "Worker {worker} serves in place of one that died")
 class WorkerReplaced(Record):
-    """There are as many workers again as there should be, or one fewer are missing."""
+    """After `worker_died`: another one accepts connections."""
 
     worker: int
 
@@ -333,7 +333,7 @@ class WorkerHung(Record):
 
 @event(ERROR, "Cannot start a worker: {reason}")
 class WorkerNotForked(Record):
-    """The system refuses a process; it will be tried again."""
+    """The system refuses to make a process; it will be asked again."""
 
     reason: str
 
