@@ -49,6 +49,7 @@ from spiped.service.channel import Channel, Message
 
 # Bytes that may wait to be taken by the supervisor; what is to be said beyond that is lost.
 WAITING_MAX = 1 << 16
+LOSS_INTERVAL = 1.0  # seconds from one message about that to the next
 
 
 class WorkerSetup(NamedTuple):
@@ -241,10 +242,17 @@ class Worker:
         return True
 
     def _tell(self, event: Event) -> None:
-        if self._channel.waiting > WAITING_MAX:
-            self._untold += 1
+        if self._channel.waiting <= WAITING_MAX:
+            self._channel.send({"event": encode(event)})
             return
-        if self._untold > 0:
-            self._channel.send({"event": encode(EventsLost(self._setup.name, self._untold))})
-            self._untold = 0
-        self._channel.send({"event": encode(event)})
+        if self._untold == 0:
+            self._reactor.call_later(LOSS_INTERVAL, self._tell_loss)
+        self._untold += 1
+
+    def _tell_loss(self) -> None:
+        """Say how many could not be told, as soon as that can be."""
+        if self._channel.waiting > WAITING_MAX:
+            self._reactor.call_later(LOSS_INTERVAL, self._tell_loss)
+        else:
+            lost, self._untold = self._untold, 0
+            self._tell(EventsLost(self._setup.name, lost))
