@@ -30,12 +30,14 @@ LAYERS = [
     {"protocol"},
     {"plane/address", "plane/clock", "plane/counters", "plane/list", "plane/timers"},
     {"plane/ending", "plane/pipe"},
-    {"plane/endpoint", "plane/failure", "plane/service"},
+    {"plane/endpoint", "plane/failure", "plane/service", "plane/wanted"},
     {"plane/connect", "plane/flow", "plane/negotiate"},  # the steps do not know each other
     {"plane/relay", "plane/state"},
     {"plane/connection"},
-    {"plane/admission", "plane/lifecycle", "plane/report"},
+    {"plane/computing", "plane/listening", "plane/opening", "plane/report"},
+    {"plane/admission", "plane/lifecycle"},
     {"plane/accept"},
+    {"plane/turn"},
     {"plane/plane"},
     {"plane/absent"},
 ]
@@ -112,10 +114,10 @@ def test_of_the_data_plane_the_extension_includes_the_boundary_alone() -> None:
     assert re.findall(r'"(plane/.*)"', description) == [BOUNDARY]
 
 
-def test_the_lifecycle_alone_moves_and_ends_connections() -> None:
+def test_opening_and_the_lifecycle_alone_move_and_end_connections() -> None:
     for function in ("connection_move", "connection_end"):
         callers = {unit(path) for path in FILES if f"{function}(plane, " in code(path)}
-        assert callers <= {"plane/connection", "plane/lifecycle"}
+        assert callers <= {"plane/connection", "plane/opening", "plane/lifecycle"}
 
 
 def declared(header: Path) -> set[str]:

@@ -30,7 +30,7 @@ void accept_resume(struct plane *plane);
 /* The system has run out of something (plane->shortage): pause for a moment, and clear that. */
 void accept_on_shortage(struct plane *plane);
 
-/* A connection has been freed (plane->room_made): end a pause that waits for that, and clear it. */
+/* There may be room (plane->room_made): end a pause that waits for that, and clear it. */
 void accept_on_room(struct plane *plane);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * Admission: limits over all planes, for this plane's share, and for unauthenticated connections.
+ * Admission: the limits, in the order in which they are looked at.
  */
 #include "admission.h"
 
@@ -8,32 +8,101 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "clock.h"
+#include "computing.h"
 #include "connection.h"
+#include "counters.h"
 #include "state.h"
 
-uint64_t
-admission_total(const struct plane *plane, enum plane_counter counter)
+static uint64_t
+load(const uint64_t *counters, enum plane_counter counter)
+{
+	return __atomic_load_n(&counters[counter], __ATOMIC_SEQ_CST);
+}
+
+void
+admission_look(const struct plane *plane, struct census *census)
 {
 	const struct plane_service *service = &plane->accepting.service;
 	uint64_t used = __atomic_load_n(service->used, __ATOMIC_RELAXED);
-	uint64_t sum = 0;
 
 	if (used > service->slots)	/* of workers that came after we have mapped the memory */
 		used = service->slots;
-	for (size_t slot = 0; slot < used; slot++)
-		sum += __atomic_load_n(&service->counters[slot * service->stride + counter],
-		    __ATOMIC_SEQ_CST);
-	return sum;
+	*census = (struct census){ 0 };
+	for (size_t slot = 0; slot < used; slot++) {
+		const uint64_t *counters = &service->counters[slot * service->stride];
+		uint64_t active = load(counters, PLANE_ACTIVE);
+
+		census->active += active;
+		census->unauthenticated += load(counters, PLANE_UNAUTHENTICATED);
+		if (load(counters, PLANE_SERVING)) {
+			census->serving++;
+			census->of_serving += active;
+		}
+	}
 }
 
 int
-admission_share_is_exceeded(const struct plane *plane)
+admission_share_is_exceeded(const struct plane *plane, const struct census *census)
 {
-	uint64_t workers = plane->accepting.service.workers;
 	uint64_t ours = plane->counters[PLANE_ACTIVE];
 
-	return workers > 1 && ours > 1 &&
-	    (ours - 1) * workers * 4 > admission_total(plane, PLANE_ACTIVE) * 5;
+	return census->serving > 1 && ours > 1 &&
+	    (ours - 1) * census->serving * 4 > census->of_serving * 5;
+}
+
+static uint64_t
+grace_ends_ms(const struct connection *connection)
+{
+	return clock_after(connection->began_ms, ADMISSION_GRACE_MS);
+}
+
+uint64_t
+admission_grace_ends_ms(const struct plane *plane)
+{
+	const struct link *list = &plane->unauthenticated;
+
+	return list_is_empty(list) ? UINT64_MAX :
+	    grace_ends_ms(OWNER_OF(list->next, struct connection, unauthenticated));
+}
+
+/* The oldest unauthenticated connection, if it has had its time and is silent; else NULL. */
+static struct connection *
+longest_silent(const struct plane *plane)
+{
+	const struct link *list = &plane->unauthenticated;
+	uint64_t now_ms = clock_now_ms();
+
+	for (struct link *link = list->next; link != list; link = link->next) {
+		struct connection *connection = OWNER_OF(link, struct connection, unauthenticated);
+
+		if (grace_ends_ms(connection) > now_ms)
+			return NULL;
+		if (connection->queue == QUEUE_IDLE)
+			return connection;
+	}
+	return NULL;
+}
+
+enum admission
+admission_decide(const struct plane *plane, const struct census *census, int anyhow,
+    struct connection **leaving)
+{
+	const struct plane_service *service = &plane->accepting.service;
+
+	*leaving = NULL;
+	if (service->limit != 0 && census->active > service->limit)
+		return OVER_LIMIT;
+	if (!anyhow && admission_share_is_exceeded(plane, census))
+		return OVER_SHARE;
+	if (computing_is_full(plane))
+		return OVERLOADED;
+	if (service->unauthenticated != 0 && census->unauthenticated > service->unauthenticated) {
+		*leaving = longest_silent(plane);
+		if (*leaving == NULL)
+			return UNPROVEN;
+	}
+	return ADMIT;
 }
 
 /*
@@ -67,22 +136,13 @@ count_of_source(const struct plane *plane, const struct connection *connection)
 	return count;
 }
 
-struct connection *
-admission_excess(const struct plane *plane, struct connection *newest, enum plane_cause *cause)
+int
+admission_source_is_exceeded(const struct plane *plane, const struct connection *newest)
 {
-	const struct plane_service *service = &plane->accepting.service;
+	uint64_t limit = plane->accepting.service.unauthenticated_per_source;
 
-	if (service->unauthenticated_per_source != 0 &&
-	    count_of_source(plane, newest) > service->unauthenticated_per_source) {
-		*cause = PLANE_TOO_MANY;
-		return newest;
-	}
-	if (service->unauthenticated != 0 &&
-	    admission_total(plane, PLANE_UNAUTHENTICATED) > service->unauthenticated) {
-		*cause = PLANE_SHED;
-		return OWNER_OF(plane->unauthenticated.next, struct connection, unauthenticated);
-	}
-	return NULL;
+	return limit != 0 && newest->unauthenticated.next != NULL &&
+	    count_of_source(plane, newest) > limit;
 }
 
 #endif

@@ -10,6 +10,9 @@
 /* The time. */
 uint64_t clock_now_ms(void);
 
+/* The same in microseconds. */
+uint64_t clock_now_us(void);
+
 /* So many milliseconds after a time; UINT64_MAX milliseconds after it is never. */
 static inline uint64_t
 clock_after(uint64_t time_ms, uint64_t ms)

@@ -72,7 +72,6 @@ connection_new(struct plane *plane, struct plane_pipe *pipe, const struct arriva
 	connection->queue = QUEUE_IDLE;
 	list_append(&plane->queue[QUEUE_IDLE], &connection->link);
 	list_append(&plane->unauthenticated, &connection->unauthenticated);
-	counter_add(plane->counters, PLANE_UNAUTHENTICATED, 1);
 	*made = connection;
 	return 0;
 }
@@ -85,6 +84,7 @@ connection_authenticate(struct plane *plane, struct connection *connection)
 	list_remove(&connection->unauthenticated);
 	connection->unauthenticated.next = NULL;
 	counter_decrement(plane->counters, PLANE_UNAUTHENTICATED);
+	plane->room_made |= plane->accepting.reason == PAUSE_UNPROVEN;
 }
 
 /* How far the peer has come in the handshake, which may be over. */

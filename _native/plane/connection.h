@@ -39,6 +39,7 @@ struct connection {
 	uint8_t phase;			/* enum phase */
 	uint8_t connecting;		/* enum progress, both */
 	uint8_t negotiating;
+	uint8_t told;			/* its end is to be reported, not only counted */
 	uint32_t peer_length;		/* 0: unknown */
 	struct link unauthenticated;	/* linked until the peer has proved to hold the key, then NULL */
 	const struct plane_pipe *pipe;
@@ -84,6 +85,13 @@ connection_first(const struct plane *plane, enum queue queue)
 	return OWNER_OF(plane->queue[queue].next, struct connection, link);
 }
 
+/* The last connection in a queue, which is not empty. */
+static inline struct connection *
+connection_last(const struct plane *plane, enum queue queue)
+{
+	return OWNER_OF(plane->queue[queue].previous, struct connection, link);
+}
+
 /* The connection that an endpoint belongs to. */
 static inline struct connection *
 connection_of_endpoint(struct endpoint *endpoint)
@@ -97,13 +105,22 @@ connection_move(struct plane *plane, struct connection *connection, enum queue q
 {
 	list_remove(&connection->link);
 	list_append(&plane->queue[queue], &connection->link);
-	connection->queue = queue;
+	plane->computing.waiting += (size_t)(queue == QUEUE_COMMITTING);
+	plane->computing.waiting -= (size_t)(connection->queue == QUEUE_COMMITTING);
+	connection->queue = (uint8_t)queue;
+}
+
+/* 1 if the last read of either endpoint gave much, else 0. */
+static inline int
+connection_is_bulky(const struct connection *connection)
+{
+	return connection->endpoint[PLAIN].bulky || connection->endpoint[CRYPT].bulky;
 }
 
 /*
- * Make a connection from an accepted socket, and take that over.  It is idle, unauthenticated and
- * counted as such; .began_ms is now.  Returns 0; or an errno value, and then the socket is still the
- * caller's.
+ * Make a connection from an accepted socket, and take that over.  It has been counted as active and as
+ * unauthenticated, and is that, and idle; .began_ms is now.  Returns 0; or an errno value, and then the
+ * socket is still the caller's.
  */
 int connection_new(struct plane *plane, struct plane_pipe *pipe, const struct arrival *arrival,
     struct connection **made);

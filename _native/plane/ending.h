@@ -31,6 +31,7 @@ enum plane_cause {
 	PLANE_ABORTED,			/* by plane_abort_all(); no side */
 	PLANE_LEFT,			/* whoever connected left before sending a byte, or being served */
 	PLANE_SAME_ROLE,		/* as enum handshake_status */
+	PLANE_OVERLOAD,			/* more came than could be computed in time; only ever counted */
 	PLANE_CAUSES,
 	PLANE_BEGUN			/* no end: it has been accepted; only .number and .peer are set */
 };

@@ -29,9 +29,33 @@ endpoint_open(struct endpoint *endpoint, int epoll, int fd, int domain)
 	endpoint_init(endpoint, endpoint->side);
 	endpoint->fd = fd;
 	endpoint->local = domain == AF_UNIX;
-	/* A message with descriptors attached ends a read from a UNIX socket early. */
-	endpoint->short_reads = endpoint->local;
 	return 0;
+}
+
+/* Receive from a UNIX socket, where descriptors end a read; the system says so if there is no room for them. */
+static ssize_t
+receive_message(int fd, uint8_t *buffer, size_t room, int *is_cut)
+{
+	struct iovec vector = { .iov_base = buffer, .iov_len = room };
+	struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
+	ssize_t got = recvmsg(fd, &message, 0);
+
+	*is_cut |= message.msg_flags & MSG_CTRUNC;
+	return got;
+}
+
+ssize_t
+endpoint_receive(const struct endpoint *endpoint, uint8_t *buffer, size_t room, int *emptied)
+{
+	int is_cut = endpoint->closing || endpoint->short_reads;
+	ssize_t got;
+
+	do {
+		got = endpoint->local ? receive_message(endpoint->fd, buffer, room, &is_cut) :
+		    recv(endpoint->fd, buffer, room, 0);
+	} while (got < 0 && errno == EINTR);
+	*emptied = got >= 0 && (size_t)got < room && !is_cut;
+	return got;
 }
 
 int

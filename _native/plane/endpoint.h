@@ -8,7 +8,9 @@
  * the address of the endpoint.
  */
 
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #ifdef __linux__
 #include <sys/epoll.h>
 #endif
@@ -27,7 +29,7 @@ struct endpoint {
 	unsigned hung_up : 1;		/* a UNIX peer has closed: it never reads again */
 	unsigned failed : 1;		/* an error may be pending */
 	unsigned local : 1;		/* a UNIX socket */
-	unsigned short_reads : 1;	/* a short read does not mean that it is empty */
+	unsigned short_reads : 1;	/* urgent data may cut reads short */
 	unsigned bulky : 1;		/* the last read gave much */
 };
 
@@ -60,10 +62,17 @@ endpoint_take_events(struct endpoint *endpoint, uint32_t events)
 		endpoint->hung_up = 1;
 	if (events & EPOLLERR)
 		endpoint->failed = 1;
-	if (events & EPOLLPRI)		/* urgent data cuts reads short */
+	if (events & EPOLLPRI)
 		endpoint->short_reads = 1;
 }
 #endif
+
+/*
+ * Receive at most `room` bytes, as recv() does.  *emptied says whether the socket is known to hold nothing
+ * more, so that an event will tell of the next: it gave less than there was room for, and nothing else cut
+ * the read short.
+ */
+ssize_t endpoint_receive(const struct endpoint *endpoint, uint8_t *buffer, size_t room, int *emptied);
 
 /* Ask the system for the error that is pending on a socket, for endpoint_take_error(). */
 int endpoint_read_error(struct endpoint *endpoint);

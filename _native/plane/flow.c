@@ -14,9 +14,6 @@
 #include "counters.h"
 #include "secret/wipe.h"
 
-/* A connection that moves more than this at once is served after those that do not, one per turn. */
-#define LIGHT_BYTES 16384
-
 /* What is unsent of flow[CRYPT] is plaintext. */
 static void
 free_unsent(struct flows *flows, int side)
@@ -76,18 +73,12 @@ static size_t
 receive(struct flows *flows, int side, uint8_t *buffer, size_t room)
 {
 	struct endpoint *source = &flows->endpoint[side];
-	ssize_t got;
+	int emptied;
+	ssize_t got = endpoint_receive(source, buffer, room, &emptied);
 
-	do {
-		got = recv(source->fd, buffer, room, 0);
-	} while (got < 0 && errno == EINTR);
-
-	source->bulky = got > LIGHT_BYTES;
+	source->bulky = got > LIGHT_PACKETS * PACKET_BYTES;
 	if (got > 0) {
-		/* A stream socket that gave less than there was room for is empty, and
-		 * will raise an event when it is not: no need to ask it again. */
-		if ((size_t)got < room && !source->closing && !source->short_reads &&
-		    flows_failed(flows) != side)
+		if (emptied && flows_failed(flows) != side)
 			source->readable = 0;
 		return (size_t)got;
 	}
@@ -105,10 +96,10 @@ receive(struct flows *flows, int side, uint8_t *buffer, size_t room)
 /* Transform. */
 
 static size_t
-receive_and_seal(struct flows *flows, struct batch *batch, uint64_t *counters)
+receive_and_seal(struct flows *flows, size_t most, struct batch *batch, uint64_t *counters)
 {
 	struct flow *flow = &flows->flow[PLAIN];
-	size_t length = receive(flows, PLAIN, batch->received, BATCH_PLAIN);
+	size_t length = receive(flows, PLAIN, batch->received, most * MESSAGE_MAX);
 	size_t packets;
 
 	if (length == 0)
@@ -122,7 +113,7 @@ receive_and_seal(struct flows *flows, struct batch *batch, uint64_t *counters)
 }
 
 static size_t
-receive_and_open(struct flows *flows, struct batch *batch, uint64_t *counters)
+receive_and_open(struct flows *flows, size_t most, struct batch *batch, uint64_t *counters)
 {
 	struct flow *flow = &flows->flow[CRYPT];
 	size_t have = flows->partial_length;
@@ -130,7 +121,7 @@ receive_and_open(struct flows *flows, struct batch *batch, uint64_t *counters)
 	int status;
 
 	memcpy(batch->received, flows->partial, have);
-	got = receive(flows, CRYPT, batch->received + have, BATCH_CRYPT - have);
+	got = receive(flows, CRYPT, batch->received + have, most * PACKET_BYTES - have);
 	if (got == 0)
 		return 0;
 	have += got;
@@ -206,13 +197,13 @@ flows_send_rest(struct flows *flows, int side)
 }
 
 void
-flows_move(struct flows *flows, int side, struct batch *batch, uint64_t *counters)
+flows_move(struct flows *flows, int side, size_t packets, struct batch *batch, uint64_t *counters)
 {
 	struct flow *flow = &flows->flow[side];
 	size_t length, sent;
 
-	length = side == PLAIN ? receive_and_seal(flows, batch, counters) :
-	    receive_and_open(flows, batch, counters);
+	length = side == PLAIN ? receive_and_seal(flows, packets, batch, counters) :
+	    receive_and_open(flows, packets, batch, counters);
 	if (length > 0) {
 		sent = deliver(flows, side, batch->transformed, length);
 		if (sent < length && flow->state != FLOW_ENDED)

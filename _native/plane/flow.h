@@ -21,6 +21,9 @@
 #define BATCH_PLAIN (BATCH_PACKETS * MESSAGE_MAX)
 #define BATCH_CRYPT (BATCH_PACKETS * PACKET_BYTES)
 
+/* What is moved at once of a connection that has little to move, as far as is known. */
+#define LIGHT_PACKETS 16
+
 /* Where a batch is worked on, shared by all connections of a plane: its contents last for one call. */
 struct batch {
 	uint8_t received[BATCH_CRYPT];	/* what recv() gives */
@@ -66,8 +69,10 @@ void flows_release(struct flows *flows);
  */
 void flows_fail(struct flows *flows, int side, enum plane_cause cause, int error);
 
-/* Move one batch from endpoint `side` to the other, and count it.  flows_can_receive() holds. */
-void flows_move(struct flows *flows, int side, struct batch *batch, uint64_t *counters);
+/* Move at most so many packets (<= BATCH_PACKETS) from endpoint `side` to the other, and count what they
+ * carry.  flows_can_receive() holds. */
+void flows_move(struct flows *flows, int side, size_t packets, struct batch *batch,
+    uint64_t *counters);
 
 /* Send what is unsent of the flow from endpoint `side`, of which there must be something. */
 void flows_send_rest(struct flows *flows, int side);

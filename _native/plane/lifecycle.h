@@ -12,14 +12,6 @@
 
 #include "connection.h"
 #include "endpoint.h"
-#include "pipe.h"
-
-/*
- * Begin a connection from an accepted socket, and take that over.  Returns 0 and the connection, which
- * may have ended already; or an errno value, and then the socket is still the caller's.
- */
-int lifecycle_begin(struct plane *plane, struct plane_pipe *pipe, const struct arrival *arrival,
-    struct connection **begun);
 
 /* epoll has reported events of an endpoint: note them, and queue its connection to be served. */
 void lifecycle_take_events(struct plane *plane, struct endpoint *endpoint, uint32_t events);
@@ -27,14 +19,8 @@ void lifecycle_take_events(struct plane *plane, struct endpoint *endpoint, uint3
 /* Serve a connection, in any phase but PHASE_ENDED. */
 void lifecycle_serve(struct plane *plane, struct connection *connection);
 
-/* Do the exponentiation for which a handshake waits, and go on. */
-void lifecycle_compute(struct plane *plane, struct connection *connection);
-
 /* Poll every connection that is draining. */
 void lifecycle_poll_draining(struct plane *plane);
-
-/* The attempt timer is due: go on with connecting. */
-void lifecycle_attempt_due(struct plane *plane, struct connection *connection);
 
 /* The timeout is due: end a connection that is still opening, or that has been silent for too long. */
 void lifecycle_time_out(struct plane *plane, struct connection *connection);

@@ -18,7 +18,7 @@
 
 enum negotiate_result {
 	NEGOTIATE_WAIT,			/* for events of the endpoint */
-	NEGOTIATE_COMPUTE,		/* handshake_compute() is due, which takes long; then go on */
+	NEGOTIATE_COMPUTE,		/* handshake_compute() is due, and takes long; then go on */
 	NEGOTIATE_AUTHENTIC,		/* the peer has just proved that it holds the key: go on */
 	NEGOTIATE_DONE,			/* there are keys, and everything has been sent */
 	NEGOTIATE_FAILED		/* *failure says why */

@@ -1,5 +1,5 @@
 /*
- * The loop of the data plane: wait, take events, accept, serve, run timers, report.
+ * The plane as its caller has it: made, told what to do, and run.
  */
 #include "plane.h"
 
@@ -7,172 +7,19 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <limits.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 #include "accept.h"
 #include "clock.h"
-#include "connection.h"
 #include "lifecycle.h"
 #include "list.h"
+#include "opening.h"
 #include "report.h"
 #include "secret/wipe.h"
 #include "state.h"
-#include "timers.h"
-
-#define EVENTS_PER_TURN 256
-
-/* How often to look whether a peer has acknowledged the rest; there is no event for it. */
-#define DRAIN_POLL_MS 10
-
-/* What a connection reports is looked at before anything else happens. */
-
-static inline void
-look_for_shortage(struct plane *plane)
-{
-	if (plane->shortage != 0)
-		accept_on_shortage(plane);
-}
-
-static inline void
-look_for_room(struct plane *plane)
-{
-	if (plane->room_made)
-		accept_on_room(plane);
-}
-
-/* Wait at most wait_ms for events, and take all of them before anything is served, so that none can be
- * of a connection that has ended in the meantime.  Returns a set of enum plane_wanted. */
-static int
-take_events(struct plane *plane, int wait_ms)
-{
-	struct epoll_event events[EVENTS_PER_TURN];
-	int count = epoll_wait(plane->epoll, events, EVENTS_PER_TURN, wait_ms);
-	int wanted = count < 0 ? PLANE_INTERRUPTED : 0;
-
-	for (int i = 0; i < count; i++) {
-		uintptr_t tag = (uintptr_t)events[i].data.u64;
-
-		if (tag == TAG_CONTROL)
-			wanted |= PLANE_CONTROL;
-		else if (tag == TAG_LISTENER)
-			plane->accepting.pending = 1;
-		else if (tag == TAG_WAKE)
-			accept_woken(plane);
-		else
-			lifecycle_take_events(plane, (struct endpoint *)tag, events[i].events);
-	}
-	return wanted;
-}
-
-static inline int
-is_empty(const struct plane *plane, enum queue queue)
-{
-	return list_is_empty(&plane->queue[queue]);
-}
-
-static inline void
-serve_first(struct plane *plane, enum queue queue)
-{
-	lifecycle_serve(plane, connection_first(plane, queue));
-	look_for_shortage(plane);
-}
-
-/* Act on every timer that is due. */
-static void
-run_timers(struct plane *plane)
-{
-	struct timer *timer = timers_first(&plane->timers);
-	uint64_t now_ms = timer != NULL ? clock_now_ms() : 0;
-
-	for (; timer != NULL && timer->due_ms <= now_ms; timer = timers_first(&plane->timers)) {
-		timer_clear(&plane->timers, timer);
-		if (timer->kind == TIMER_PAUSE)
-			accept_resume(plane);
-		else if (timer->kind == TIMER_ATTEMPT)
-			lifecycle_attempt_due(plane,
-			    OWNER_OF(timer, struct connection, attempt_timer));
-		else
-			lifecycle_time_out(plane, OWNER_OF(timer, struct connection, timeout));
-		look_for_shortage(plane);
-	}
-}
-
-/* What accepting reports to the caller: a set of enum plane_wanted. */
-static int
-take_wanted(struct plane *plane)
-{
-	struct accepting *accepting = &plane->accepting;
-	int wanted = (accepting->limit_reached ? PLANE_LIMIT_REACHED : 0) |
-	    (accepting->has_trouble ? PLANE_CANNOT_ACCEPT : 0);
-
-	accepting->limit_reached = accepting->has_trouble = 0;
-	return wanted;
-}
-
-/* Wait at most wait_ms, and serve what is ready.  Returns a set of enum plane_wanted. */
-static int
-turn(struct plane *plane, int wait_ms)
-{
-	int wanted = take_events(plane, wait_ms);
-
-	if (plane->accepting.pending)
-		accept_next(plane);
-	while (!is_empty(plane, QUEUE_READY))
-		serve_first(plane, QUEUE_READY);
-	if (!is_empty(plane, QUEUE_BULK)) {
-		serve_first(plane, QUEUE_BULK);
-		/* A process that is woken for a small message should not have to wait until
-		 * the system's clock ticks and finds that our time is up. */
-		sched_yield();
-	}
-	if (!is_empty(plane, QUEUE_COMPUTING)) {
-		lifecycle_compute(plane, connection_first(plane, QUEUE_COMPUTING));
-		look_for_shortage(plane);
-	}
-	if (!is_empty(plane, QUEUE_DRAINING) && clock_now_ms() >= plane->drain_due_ms) {
-		lifecycle_poll_draining(plane);
-		plane->drain_due_ms = clock_after(clock_now_ms(), DRAIN_POLL_MS);
-	}
-	run_timers(plane);
-	if (!is_empty(plane, QUEUE_ENDED) && !(plane->reports_clean && plane->reports_left)) {
-		report_forget_harmless(plane);
-		look_for_room(plane);
-	}
-	return wanted | take_wanted(plane);
-}
-
-/* 1 if there is something to do that no event will announce, else 0. */
-static int
-is_busy(const struct plane *plane)
-{
-	return !is_empty(plane, QUEUE_READY) || !is_empty(plane, QUEUE_BULK) ||
-	    !is_empty(plane, QUEUE_COMPUTING) || !is_empty(plane, QUEUE_ENDED) || plane->begun_count > 0;
-}
-
-/* How long to wait for events, if the caller would wait until this time. */
-static int
-time_to_wait(const struct plane *plane, uint64_t deadline_ms)
-{
-	const struct timer *timer = timers_first(&plane->timers);
-	uint64_t now_ms;
-
-	if (is_busy(plane))
-		return 0;
-	if (timer != NULL && timer->due_ms < deadline_ms)
-		deadline_ms = timer->due_ms;
-	if (deadline_ms == UINT64_MAX && is_empty(plane, QUEUE_DRAINING))
-		return -1;
-	now_ms = clock_now_ms();
-	if (!is_empty(plane, QUEUE_DRAINING) && deadline_ms > plane->drain_due_ms)
-		deadline_ms = plane->drain_due_ms;
-	if (deadline_ms <= now_ms)
-		return 0;
-	return deadline_ms - now_ms < INT_MAX ? (int)(deadline_ms - now_ms) : INT_MAX;
-}
+#include "turn.h"
 
 size_t
 plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,
@@ -180,19 +27,20 @@ plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,
 {
 	uint64_t deadline_ms = timeout_ms < 0 ? UINT64_MAX : timeout_ms == 0 ? 0 :
 	    clock_now_ms() + (uint64_t)timeout_ms;
+	const struct link *ended = &plane->queue[QUEUE_ENDED];
 	size_t count;
 
 	do {
-		*wanted = turn(plane, time_to_wait(plane, deadline_ms));
-	} while (*wanted == 0 && is_empty(plane, QUEUE_ENDED) && plane->begun_count == 0 &&
+		*wanted = turn(plane, turn_time_to_wait(plane, deadline_ms));
+	} while (*wanted == 0 && list_is_empty(ended) && plane->begun_count == 0 &&
 	    (deadline_ms == UINT64_MAX || (deadline_ms > 0 && clock_now_ms() < deadline_ms)));
 
 	count = report_take_begun(plane, endings);
-	while (count < room && !is_empty(plane, QUEUE_ENDED)) {
+	while (count < room && !list_is_empty(ended))
 		report_take(plane, &endings[count++]);
-		look_for_room(plane);
-	}
-	*wanted |= take_wanted(plane);
+	if (plane->room_made)
+		accept_on_room(plane);
+	*wanted |= turn_take_wanted(plane);
 	return count;
 }
 
@@ -207,23 +55,24 @@ plane_serve(struct plane *plane, const struct plane_service *service)
 {
 	int error = accept_begin(plane, service);
 
-	if (error == 0)
-		plane_report(plane, service->tell_clean, service->tell_left, service->tell_begun);
+	if (error == 0) {
+		report_choose(plane, service->tell_clean, service->tell_left, service->tell_begun);
+		plane->budget = (struct budget){ .left = service->tell_burst };
+	}
 	return error;
 }
 
 void
 plane_report(struct plane *plane, int clean, int left, int begun)
 {
-	if (plane->accepting.service.listener >= 0)
-		report_choose(plane, clean, left, begun);
+	report_choose(plane, clean, left, begun);
 }
 
 void
 plane_stop_serving(struct plane *plane)
 {
 	accept_end(plane);
-	report_choose(plane, 1, 1, 0);
+	plane->stopping = 1;
 }
 
 int
@@ -233,11 +82,12 @@ plane_carry(struct plane *plane, uint64_t id, int accepted, struct plane_pipe *p
 	struct connection *connection;
 	int error;
 
-	counter_add(plane->counters, PLANE_ACTIVE, 1);
-	error = lifecycle_begin(plane, pipe, &arrival, &connection);
+	counters_enter(plane->counters);
+	error = opening_begin(plane, pipe, &arrival, &connection);
 	if (error != 0)
-		counter_decrement(plane->counters, PLANE_ACTIVE);
-	look_for_shortage(plane);
+		counters_leave(plane->counters);
+	if (plane->shortage != 0)
+		accept_on_shortage(plane);
 	return error;
 }
 
@@ -279,10 +129,13 @@ plane_new(int control, uint64_t *counters)
 		list_init(&plane->queue[queue]);
 	plane->drain_due_ms = 0;
 	list_init(&plane->unauthenticated);
-	plane->shortage = plane->room_made = 0;
+	plane->shortage = plane->room_made = plane->stopping = 0;
 	plane->accepting = (struct accepting){ .service.listener = -1 };
-	plane->begun_count = 0;
+	plane->computing = (struct computing){ 0 };
+	plane->yielded_ms = 0;
 	report_choose(plane, 0, 0, 0);
+	plane->begun_count = 0;
+	plane->budget = (struct budget){ 0 };
 	return plane;
 }
 

@@ -8,10 +8,10 @@
  * This header, and those that it includes, are all that the rest of the program knows of it.
  *
  * Turns.  Per turn, one connection is accepted and whatever has become ready is
- * served; then one of the flows that had much to move last time, and one
- * exponentiation.  So neither a bulk transfer nor a burst of handshakes delays a
- * small message by more than a batch and an exponentiation, and no number of
- * small ones can starve them.
+ * served, with a few packets each; then one of the flows that have more to move,
+ * with a batch, and one exponentiation.  So neither a bulk transfer nor a burst of
+ * handshakes delays a small message by more than a batch and an exponentiation,
+ * and no number of small ones can starve them.
  *
  * Ends.  The end of one direction is passed on (shutdown) and the other goes
  * on; when both have ended, the sockets are closed in an orderly way.  When a
@@ -30,14 +30,7 @@
 #include "ending.h"
 #include "pipe.h"
 #include "service.h"
-
-/* What plane_run() may return for, beside connections that have ended. */
-enum plane_wanted {
-	PLANE_CONTROL = 1,		/* the control descriptor is readable */
-	PLANE_INTERRUPTED = 2,		/* a signal has arrived */
-	PLANE_LIMIT_REACHED = 4,	/* there are as many connections as there may be */
-	PLANE_CANNOT_ACCEPT = 8		/* plane_accept_error() says why */
-};
+#include "wanted.h"
 
 struct plane;
 
@@ -57,17 +50,17 @@ void plane_free(struct plane *plane);
 
 /*
  * Serve, from now on.  Planes that share the socket take turns; one that has a quarter more
- * connections than the average, plus one, leaves the next to the others for 2 ms.  When there
- * are too many unauthenticated connections, the oldest of this plane is ended.  Returns 0 or
- * an errno value.
+ * connections than the average, plus one, leaves the next to the others for 2 ms, and so does one
+ * that has more to compute than it can in time, before it refuses any.  When there are too many
+ * unauthenticated connections, the oldest of this plane goes for a new one (admission.h).  Returns 0
+ * or an errno value.
  */
 int plane_serve(struct plane *plane, const struct plane_service *service);
 
-/* Change .tell_clean, .tell_left and .tell_begun, unless the plane has stopped serving. */
+/* Change .tell_clean, .tell_left and .tell_begun. */
 void plane_report(struct plane *plane, int clean, int left, int begun);
 
-/* Accept no more, and from now on report every end, as if .tell_clean and .tell_left were set: the
- * caller waits for the last one. */
+/* Accept no more; when the last connection has ended, plane_run() tells PLANE_DRAINED. */
 void plane_stop_serving(struct plane *plane);
 
 /*
@@ -80,8 +73,8 @@ int plane_carry(struct plane *plane, uint64_t id, int accepted, struct plane_pip
 /*
  * Go on, until the control descriptor is readable, connections have ended, a signal
  * has arrived, there is something to report about accepting, or timeout_ms have passed (negative:
- * no limit; 0: one turn).  Writes at most `room` (> 0) endings, behind PLANE_BEGUN of those that
- * have begun, and returns their number; others follow at the next call.  *wanted, a set of enum plane_wanted, says
+ * no limit; 0: one turn).  Writes at most `room` (> 0) endings and returns their
+ * number; others follow at the next call.  *wanted, a set of enum plane_wanted, says
  * what else there is for the caller to do.
  */
 size_t plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,

@@ -49,14 +49,14 @@ drain(struct relay *relay)
 
 /* Move what the flow from endpoint `side` can move, and pass its end on. */
 static inline void
-step(struct flows *flows, int side, struct batch *batch, uint64_t *counters)
+step(struct flows *flows, int side, size_t packets, struct batch *batch, uint64_t *counters)
 {
 	struct flow *flow = &flows->flow[side];
 
 	if (flow->unsent != NULL && flows->endpoint[!side].writable)
 		flows_send_rest(flows, side);
 	if (flows_can_receive(flows, side))
-		flows_move(flows, side, batch, counters);
+		flows_move(flows, side, packets, batch, counters);
 	if (flow->state == FLOW_ENDING && flows_failed(flows) < 0)
 		flows_finish(flows, side);
 	check_error(flows, side);
@@ -106,14 +106,14 @@ linger(struct relay *relay, int side)
 }
 
 enum relay_result
-relay_step(struct relay *relay, struct batch *batch, uint64_t *counters)
+relay_step(struct relay *relay, size_t packets, struct batch *batch, uint64_t *counters)
 {
 	struct flows *flows = &relay->flows;
 	const struct flow *flow = flows->flow;
 	int left;
 
-	step(flows, PLAIN, batch, counters);
-	step(flows, CRYPT, batch, counters);
+	step(flows, PLAIN, packets, batch, counters);
+	step(flows, CRYPT, packets, batch, counters);
 	if (flow[PLAIN].state == FLOW_ENDED && flow[CRYPT].state == FLOW_ENDED)
 		return RELAY_ENDED;
 	if (flows_failed(flows) >= 0)

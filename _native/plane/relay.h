@@ -9,6 +9,7 @@
  * and then, because there is no event for what that waits for.
  */
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "flow.h"
@@ -30,8 +31,9 @@ enum relay_result {
 /* The connection is established.  now_ms is the time. */
 void relay_begin(struct relay *relay, uint64_t now_ms);
 
-/* Move a batch at most in each direction, and see what has become of the connection. */
-enum relay_result relay_step(struct relay *relay, struct batch *batch, uint64_t *counters);
+/* Move at most so many packets in each direction, and see what has become of the connection. */
+enum relay_result relay_step(struct relay *relay, size_t packets, struct batch *batch,
+    uint64_t *counters);
 
 /* Go on delivering the rest after a failure.  Returns RELAY_DRAINING, RELAY_DRAINING_MORE or
  * RELAY_ENDED. */

@@ -29,18 +29,42 @@ report_take_begun(struct plane *plane, struct plane_ending *begun)
 	return count;
 }
 
-/* Does nobody want to hear of this end?  It has been counted. */
+/* May one more failure be reported? */
 static int
-is_harmless(const struct plane *plane, const struct connection *connection)
+has_budget(struct plane *plane)
+{
+	const struct plane_service *service = &plane->accepting.service;
+	struct budget *budget = &plane->budget;
+	uint64_t now_ms, earned;
+
+	if (service->tell_interval_ms == 0)
+		return 1;
+	now_ms = clock_now_ms();
+	earned = (now_ms - budget->at_ms) / service->tell_interval_ms;
+	budget->at_ms += earned * service->tell_interval_ms;
+	budget->left = earned < service->tell_burst - budget->left ? budget->left + earned :
+	    service->tell_burst;
+	if (budget->left == 0)
+		return 0;
+	budget->left--;
+	return 1;
+}
+
+/* Is the end of this connection to be reported?  To be asked once. */
+static int
+is_to_be_told(struct plane *plane, const struct connection *connection)
 {
 	if (connection->id != 0)
-		return 0;
-	return (connection->failure.cause == PLANE_CLEAN && !plane->reports_clean) ||
-	    (connection->failure.cause == PLANE_LEFT && !plane->reports_left);
+		return 1;
+	if (connection->failure.cause == PLANE_CLEAN || connection->failure.cause == PLANE_ABORTED)
+		return plane->reports_clean;
+	if (connection->failure.cause == PLANE_LEFT)
+		return plane->reports_left;
+	return has_budget(plane);
 }
 
 void
-report_forget_harmless(struct plane *plane)
+report_forget(struct plane *plane)
 {
 	const struct link *queue = &plane->queue[QUEUE_ENDED];
 	struct link *link, *next;
@@ -49,7 +73,8 @@ report_forget_harmless(struct plane *plane)
 		struct connection *connection = OWNER_OF(link, struct connection, link);
 
 		next = link->next;
-		if (is_harmless(plane, connection))
+		connection->told = connection->told || is_to_be_told(plane, connection);
+		if (!connection->told)
 			connection_free(plane, connection);
 	}
 }

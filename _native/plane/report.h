@@ -2,10 +2,8 @@
 #define PLANE_REPORT_H
 
 /*
- * Reporting connections that have begun and that have ended.
+ * Reporting connections that have begun, and that have ended.
  */
-
-#include <stddef.h>
 
 #include "ending.h"
 
@@ -17,8 +15,8 @@ void report_choose(struct plane *plane, int clean, int left, int begun);
 /* Describe those that have begun; there is room for BEGUN_MOST.  Returns their number. */
 size_t report_take_begun(struct plane *plane, struct plane_ending *begun);
 
-/* Free those that are not to be reported: accepted here, and ended in a clean way or left at once. */
-void report_forget_harmless(struct plane *plane);
+/* Free those that are not to be reported, because they are harmless, or too many; they have been counted. */
+void report_forget(struct plane *plane);
 
 /* Describe the connection that has waited longest to be reported, and free it.  There must be one. */
 void report_take(struct plane *plane, struct plane_ending *ending);

@@ -24,23 +24,47 @@ enum timer_kind {
 	TIMER_TIMEOUT			/* of a connection: of its handshake, and then of silence */
 };
 
+/* Why nothing is accepted for a while. */
+enum pause {
+	PAUSE_NONE,
+	PAUSE_TROUBLE,			/* the system has run out of something */
+	PAUSE_SHARE,			/* others have fewer connections: let them accept */
+	PAUSE_OVERLOAD,			/* others may have more time to compute: let them accept */
+	PAUSE_LIMIT,			/* there are as many connections as there may be */
+	PAUSE_UNPROVEN			/* as many unauthenticated ones, and none has had its time */
+};
+
 /* The state of accepting. */
 struct accepting {
 	struct plane_service service;	/* .listener is -1 while there is none */
 	struct timer pause;		/* set while nothing is accepted */
+	enum pause reason;		/* of that */
 	unsigned pending : 1;		/* a connection may be waiting */
-	unsigned leftover : 1;		/* after the pause, accept one although our share is exceeded */
-	unsigned at_limit : 1;		/* end the pause when a connection ends */
 	unsigned limit_reached : 1;	/* to be reported: there are as many connections as there may be */
+	unsigned overloaded : 1;	/* to be reported: connections had to be refused */
 	unsigned has_trouble : 1;	/* to be reported: the system refuses, */
 	int error;			/* with this errno value */
+};
+
+/* The exponentiations that connections wait for, and how fast they go. */
+struct computing {
+	size_t waiting;			/* connections in QUEUE_COMMITTING */
+	uint64_t done_us;		/* when the last one was done, if others waited then; else 0 */
+	uint64_t sum_us;		/* of the last intervals between two; 0: none is known */
+};
+
+/* How many more failures may be reported. */
+struct budget {
+	uint64_t left;
+	uint64_t at_ms;			/* when it was counted */
 };
 
 /* Every connection is in one of these queues. */
 enum queue {
 	QUEUE_IDLE,			/* waiting for events */
 	QUEUE_READY,			/* have events, and little to move as far as is known */
-	QUEUE_COMPUTING,		/* their handshake is due for an exponentiation */
+	QUEUE_AGREEING,			/* due for the second exponentiation of their handshake, */
+	QUEUE_COMMITTING,		/* or for the first */
 	QUEUE_BULK,			/* have much to move, or have to be asked again */
 	QUEUE_DRAINING,			/* failed, delivering what was received before */
 	QUEUE_ENDED,			/* closed, to be reported */
@@ -59,14 +83,18 @@ struct plane {
 
 	/* What connections report to the loop, which looks at it at once. */
 	int shortage;			/* the system has run out of something: an errno value; 0: no */
-	int room_made;			/* a connection has been freed */
+	int room_made;			/* a connection has been freed, or has authenticated itself */
 
 	struct accepting accepting;
+	int stopping;			/* nobody is accepted any more: tell when the last has ended */
+	struct computing computing;
+	uint64_t yielded_ms;		/* when a bulk transfer last let others have the CPU */
 	int reports_clean;		/* clean ends of accepted connections are reported, */
 	int reports_left;		/* and PLANE_LEFT, instead of being counted only, */
 	int reports_begun;		/* and that they have begun: */
 	size_t begun_count;		/* those that are to be reported */
 	struct plane_ending begun[BEGUN_MOST];
+	struct budget budget;		/* of reports of failures */
 	struct batch batch;
 };
 

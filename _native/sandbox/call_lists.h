@@ -12,7 +12,7 @@
 /* What any process of ours may call, with any arguments; the most frequent first, because older
  * kernels go through all of them. */
 static const int allowed[] = {
-	SYS_recvfrom,
+	SYS_recvfrom, SYS_recvmsg,
 #ifdef SYS_epoll_wait
 	SYS_epoll_wait,
 #endif

@@ -87,28 +87,13 @@ class Counters:
 
     def mirror_before(self) -> None:
         """Let slot 0 show what is there now, for the limits, of workers that count elsewhere."""
-        for field in GAUGES:
+        for field in (Field.ACTIVE, Field.UNAUTHENTICATED):
             self.view[field] = sum(before.total(field) for before in self.before)
 
-    def reserve(self, slot: Slot, limit: int) -> int:
-        """Count one more active connection in ``slot``, if fewer than ``limit`` (0: any) are.
-
-        Returns how many there are now, 0 if there is no room.  Whoever counts itself before it
-        looks at the others needs no lock: two at once may both find that there is no room, and try
-        again later, but never may both find the last place.
-        """
-        slot.add(Field.ACTIVE, 1)
-        if limit == 0:
-            return slot[Field.ACTIVE]
-        active = self.total(Field.ACTIVE)
-        if active > limit:
-            self.release(slot)
-            return 0
-        return active
-
-    def release(self, slot: Slot) -> None:
-        """A connection of this slot has ended."""
-        slot.add(Field.ACTIVE, -1)
+    def of_serving(self, field: Field) -> tuple[int, int]:
+        """How many workers accept, and the sum over these."""
+        serving = [i for i in range(0, len(self.view), WIDTH) if self.view[i + Field.SERVING]]
+        return len(serving), sum(self.view[i + field] for i in serving)
 
     def fold(self, index: int, file: Foreign | None = None) -> None:
         """The owner of a slot has died: keep what it counted in slot 0, and free the slot."""

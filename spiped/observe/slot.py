@@ -10,36 +10,40 @@ SLOT_BYTES = 512  # whole cache lines, so that no two workers write to the same 
 class Field(enum.IntEnum):
     """The counters of a slot, 64 bits each; the first are the data plane's in C (`plane.h`)."""
 
+    # What other workers look at when they accept, in a cache line of its own
     ACTIVE = 0  # connections now: accepted and not ended
-    ACCEPTED = 1
-    ESTABLISHED = 2
-    SEALED = 3  # payload bytes from plain to crypt
-    OPENED = 4  # payload bytes from crypt to plain
-    UNAUTHENTICATED = 5  # connections now whose peer has not proved that it holds the key
-    ENDED_CLEAN = 8  # connections that have ended, by reason (`plane.ending.Reason`)
-    ENDED_UNREACHED = 9
-    ENDED_UNANSWERED = 10
-    ENDED_PLAIN_LOST = 11
-    ENDED_NO_KEY = 12
-    ENDED_OUT_OF_RANGE = 13
-    ENDED_NO_PFS = 14
-    ENDED_CLOSED = 15
-    ENDED_LOST = 16
-    ENDED_TOO_SLOW = 17
-    ENDED_SHED = 18
-    ENDED_TOO_MANY = 19
-    ENDED_BAD_TAG = 20
-    ENDED_BAD_LENGTH = 21
-    ENDED_TRUNCATED = 22
-    ENDED_SOCKET_ERROR = 23
-    ENDED_IDLE = 24
-    ENDED_ABORTED = 25
-    ENDED_LEFT = 26
-    ENDED_SAME_ROLE = 27
+    UNAUTHENTICATED = 1  # connections now whose peer has not proved that it holds the key
+    SERVING = 2  # 1 while the worker accepts, or pauses from that
+    # What changes with every batch
+    SEALED = 8  # payload bytes from plain to crypt
+    OPENED = 9  # payload bytes from crypt to plain
+    ACCEPTED = 10
+    ESTABLISHED = 11
+    ENDED_CLEAN = 16  # connections that have ended, by reason (`plane.ending.Reason`)
+    ENDED_UNREACHED = 17
+    ENDED_UNANSWERED = 18
+    ENDED_PLAIN_LOST = 19
+    ENDED_NO_KEY = 20
+    ENDED_OUT_OF_RANGE = 21
+    ENDED_NO_PFS = 22
+    ENDED_CLOSED = 23
+    ENDED_LOST = 24
+    ENDED_TOO_SLOW = 25
+    ENDED_SHED = 26
+    ENDED_TOO_MANY = 27
+    ENDED_BAD_TAG = 28
+    ENDED_BAD_LENGTH = 29
+    ENDED_TRUNCATED = 30
+    ENDED_SOCKET_ERROR = 31
+    ENDED_IDLE = 32
+    ENDED_ABORTED = 33
+    ENDED_LEFT = 34
+    ENDED_SAME_ROLE = 35
+    ENDED_OVERLOAD = 36
 
 
 # What there is now, and not what there has been.
-GAUGES = (Field.ACTIVE, Field.UNAUTHENTICATED)
+GAUGES = (Field.ACTIVE, Field.UNAUTHENTICATED, Field.SERVING)
 
 
 class Slot:

@@ -39,7 +39,7 @@ class DaemonOptions(NamedTuple):
     wait_for_dns: bool = False
     foreground: bool = False
     connections: int = DEFAULT_CONNECTIONS
-    max_unauthenticated: int = 0
+    max_unauthenticated: int | None = None  # None: three quarters of `connections`, with -d
     max_unauthenticated_per_source: int = 0
     idle_timeout: float = UNLIMITED
     pid_file: str | None = None  # none in the foreground, nor where nobody has named one

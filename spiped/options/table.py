@@ -192,10 +192,10 @@ OPTIONS = (
     Option(
         "",
         "--max-unauthenticated",
-        "carry at most this many connections whose peer has not proved that it holds the key",
+        "carry at most this many connections whose peer has not proved that it holds the key;"
+        " 0 means no limit (default: three quarters of -n)",
         "number",
         values.count,
-        0,
         excludes=("--encrypt",),
     ),
     Option(

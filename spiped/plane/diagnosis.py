@@ -15,6 +15,31 @@ NOT_SERVED = (
     "the target ended the connection: wrong key, wrong mode, or the target behind it is down"
 )
 
+# In two or three words
+BRIEF = {
+    Reason.CLEAN: "ended",
+    Reason.UNREACHED: "target unreachable",
+    Reason.UNANSWERED: "target timed out",
+    Reason.PLAIN_LOST: "lost before the relay",
+    Reason.NO_KEY: "wrong key",
+    Reason.OUT_OF_RANGE: "value out of range",
+    Reason.NO_PFS: "no forward secrecy",
+    Reason.CLOSED: "left in the handshake",
+    Reason.LOST: "lost in the handshake",
+    Reason.TOO_SLOW: "handshake timed out",
+    Reason.SHED: "made room",
+    Reason.TOO_MANY: "too many from one address",
+    Reason.BAD_TAG: "bad tag",
+    Reason.BAD_LENGTH: "bad length",
+    Reason.TRUNCATED: "truncated",
+    Reason.SOCKET_ERROR: "lost",
+    Reason.IDLE: "idle",
+    Reason.ABORTED: "shut down",
+    Reason.LEFT: "left at once",
+    Reason.SAME_ROLE: "same mode",
+    Reason.OVERLOAD: "overload",
+}
+
 PLAIN_TEXTS = {
     Reason.SHED: "it had to make room for another one",
     Reason.TOO_MANY: "too many unauthenticated connections from this address",
@@ -57,7 +82,7 @@ def describe(ending: Ending) -> str:
     """The detail behind the cause; "" if that says it all."""
     reason, error, who = ending.reason, ending.error, ending.failed_side
     at = (ending.role, ending.heard)
-    if reason is Reason.UNREACHED:
+    if reason is Reason.UNREACHED and not ending.was_reached:
         return f"{ending.target or 'no address'}: {os.strerror(error)}" if error else "no address"
     if reason is Reason.UNANSWERED:
         return str(ending.target)
@@ -71,7 +96,7 @@ def describe(ending: Ending) -> str:
         return NOT_SERVED if ending.heard is not Heard.NOTHING else LEFT_TEXTS[at]
     if reason in (Reason.CLOSED, Reason.LOST) and (error == 0 or error in GONE):
         return LEFT_TEXTS.get(at, NOT_SERVED)
-    if reason in (Reason.PLAIN_LOST, Reason.SOCKET_ERROR, Reason.LOST):
+    if ending.was_reached or reason in (Reason.PLAIN_LOST, Reason.SOCKET_ERROR, Reason.LOST):
         if error in GONE:
             return f"reset by the {who}"
         return f"{who}: {os.strerror(error)}" if who else os.strerror(error)

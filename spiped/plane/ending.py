@@ -49,6 +49,7 @@ class Reason(enum.Enum):
     ABORTED = Cause.SHUTDOWN, 17
     LEFT = Cause.LEFT, 18
     SAME_ROLE = Cause.HANDSHAKE, 19
+    OVERLOAD = Cause.HANDSHAKE, 20  # refused before it began, and only counted
 
     @property
     def counter(self) -> Field:
@@ -96,13 +97,24 @@ class Ending(NamedTuple):
             and self.side == CRYPT
             and left
             and (
-                reason in (Reason.CLOSED, Reason.LOST) or (reason is Reason.SOCKET_ERROR and early)
+                reason in (Reason.CLOSED, Reason.LOST)
+                or (reason is Reason.SOCKET_ERROR and early)
+                or self.was_reached
             )
         )
 
     @property
+    def was_reached(self) -> bool:
+        """The target has answered, and was gone before we could see that."""
+        return self.reason is Reason.UNREACHED and self.error in GONE
+
+    @property
     def cause(self) -> Cause:
-        cause: Cause = Cause.HANDSHAKE if self.is_of_other_end else self.reason.value[0]
+        if self.is_of_other_end:
+            return Cause.HANDSHAKE
+        if self.was_reached:
+            return Cause.RESET
+        cause: Cause = self.reason.value[0]
         return cause
 
     @property

@@ -40,9 +40,13 @@ class Service(NamedTuple):
     limits: Limits
     tell_clean: bool  # of connections that end well, too; else they may only be counted
     tell_left: bool  # likewise of those who left without being served (`Reason.LEFT`)
+    tell_burst: int  # so many failures may be told at once, the others are only counted,
+    tell_interval: float  # and one more after so many seconds; 0: all are told
     on_end: Callable[[Ending], None]
     on_limit: Callable[[], None]  # there are as many connections as there may be
+    on_overload: Callable[[], None]  # connections had to be refused (`Reason.OVERLOAD`)
     on_shortage: Callable[[str], None]  # accepting pauses, for this reason
+    on_drained: Callable[[], None]  # nobody is accepted any more, and the last one has ended
     tell_begun: bool = False  # of connections that have been accepted:
     on_begin: Callable[[int, object], None] = _nobody  # `Ending.number`, `Ending.peer`
 
@@ -60,18 +64,22 @@ class Plane(Protocol):
         """Accept and carry connections, from now on.
 
         Of all that share the listening socket, one is woken for a connection, in turn; one that
-        has more than its share leaves the next to the others for a moment.  When there are too many
-        unauthenticated connections, the oldest of this plane has to go; of one address, the newest.
+        has more than its share, or more to compute than it can in time, leaves the next to the
+        others for a moment.  When there are too many unauthenticated connections, the oldest silent
+        one of this plane goes for a newcomer, once it has had its time; of one address, the newest.
         """
 
     def report(self, wanted: Wanted) -> None:
-        """From now on, tell of these connections; once nobody is accepted, of every end."""
+        """From now on, tell of these connections."""
 
     def retarget(self, targets: list[SocketAddress]) -> None:
         """From now on, those who are accepted are connected to these."""
 
     def stop_serving(self) -> None:
-        """Accept no more; the listening socket has not been closed yet."""
+        """Accept no more; the listening socket has not been closed yet.
+
+        ``on_drained`` is called when the last connection has ended, and not from within.
+        """
 
     def carry(
         self, accepted: socket.socket, pipe: PipeSettings, on_end: Callable[[Ending], None]

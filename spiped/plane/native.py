@@ -26,6 +26,7 @@ NEVER = 2**64 - 1
 
 REASONS = {getattr(lib, f"PLANE_{reason.name}"): reason for reason in Reason}
 HEARD = {getattr(lib, f"HEARD_{heard.name}"): heard for heard in Heard}
+TROUBLE = lib.PLANE_LIMIT_REACHED | lib.PLANE_OVERLOADED | lib.PLANE_CANNOT_ACCEPT
 SIDES = {lib.PLANE_SIDE_PLAIN: PLAIN, lib.PLANE_SIDE_CRYPT: CRYPT}
 
 
@@ -62,7 +63,6 @@ class NativePlane:
             "stride": stride,
             "used": self._used,
             "slots": len(service.counters.view) // stride,
-            "workers": service.workers,
             "limit": limits.connections,
             "unauthenticated": limits.unauthenticated,
             # every plane counts for itself
@@ -72,6 +72,8 @@ class NativePlane:
             "tell_clean": service.tell_clean,
             "tell_left": service.tell_left,
             "tell_begun": service.tell_begun,
+            "tell_burst": service.tell_burst,
+            "tell_interval_ms": _milliseconds(service.tell_interval),
         }
         _check(lib.plane_serve(self._plane, ffi.new("struct plane_service *", told)))
         self._service = service
@@ -125,11 +127,13 @@ class NativePlane:
         limit = -1 if timeout is None else math.ceil(timeout * 1000)
         count = lib.plane_run(self._plane, limit, self._wanted, self._endings, ENDINGS_AT_ONCE)
         wanted = self._wanted[0]
-        if wanted & (lib.PLANE_LIMIT_REACHED | lib.PLANE_CANNOT_ACCEPT):
+        if wanted & TROUBLE:
             self._tell_trouble(wanted)
         # a callback may come back here, and the endings would be others then
         for told in [_read(self._endings[i]) for i in range(count)]:
             self._tell(*told)
+        if wanted & lib.PLANE_DRAINED and self._service is not None:
+            self._service.on_drained()
         return bool(wanted & lib.PLANE_CONTROL)
 
     def _tell(self, id_: int, ending: Ending | _Begun) -> None:
@@ -147,6 +151,8 @@ class NativePlane:
         assert self._service is not None
         if wanted & lib.PLANE_LIMIT_REACHED:
             self._service.on_limit()
+        if wanted & lib.PLANE_OVERLOADED:
+            self._service.on_overload()
         if wanted & lib.PLANE_CANNOT_ACCEPT:
             self._service.on_shortage(os.strerror(lib.plane_accept_error(self._plane)))
 

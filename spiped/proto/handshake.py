@@ -100,6 +100,11 @@ class Handshake:
         return self.step in (Step.COMMIT, Step.AGREE)
 
     @property
+    def needs_power(self) -> bool:
+        """That is an exponentiation, which takes long; none without forward secrecy."""
+        return self._x is not None
+
+    @property
     def peer_is_authentic(self) -> bool:
         """The peer has proved in this handshake that it holds the key."""
         return bool(self._y_peer) and self.step is not Step.FAILED

@@ -82,8 +82,23 @@ class Session:
 
     @property
     def computing(self) -> bool:
-        """An exponentiation is due: the owner calls `compute`."""
+        """A computation is due: the owner calls `compute`."""
         return self._handshake.computing
+
+    @property
+    def needs_power(self) -> bool:
+        """That is an exponentiation, which takes long."""
+        return self._handshake.needs_power
+
+    @property
+    def is_agreeing(self) -> bool:
+        """It is the second of the handshake."""
+        return self._handshake.step is Step.AGREE
+
+    @property
+    def peer_is_waiting(self) -> bool:
+        """The peer has proved itself, and has nothing to say before it hears from us."""
+        return self._role is Role.S and self._handshake.step is Step.COMMIT
 
     @property
     def established(self) -> bool:
@@ -91,7 +106,7 @@ class Session:
         return self._sealer is not None and not self._outgoing
 
     def compute(self) -> None:
-        """Do the exponentiation that is due."""
+        """Do the computation that is due."""
         self._handshake.compute()
         self._outgoing += self._handshake.data_to_send()
         self._take_keys()

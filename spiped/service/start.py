@@ -418,11 +418,7 @@ class Start:
                     key_name=self._holdings.key_file.name,
                     target=options.pipe.target,
                     workers=self._workers,
-                    limits=Limits(
-                        options.connections,
-                        options.max_unauthenticated,
-                        options.max_unauthenticated_per_source,
-                    ),
+                    limits=_limits(options),
                     make_plane=self._make_plane,
                     wake=_eventfd(),
                     detach=not options.foreground,
@@ -518,6 +514,14 @@ class Start:
                 self._log.refusal(error)
             self._holdings.parent.report_failure()
             self._holdings.parent = None
+
+
+def _limits(options: DaemonOptions) -> Limits:
+    """Of `-n`, a quarter is kept for those who hold the key."""
+    unauthenticated = options.max_unauthenticated
+    if unauthenticated is None:
+        unauthenticated = -(-options.connections * 3 // 4) if options.decrypt else 0
+    return Limits(options.connections, unauthenticated, options.max_unauthenticated_per_source)
 
 
 def _eventfd() -> int:

@@ -29,10 +29,11 @@ from spiped.observe.log.events import (
     Event,
     EventsLost,
     LimitReached,
+    Overloaded,
     Suppressed,
     encode,
 )
-from spiped.observe.log.rate_limit import RateLimit
+from spiped.observe.log.rate_limit import BURST, INTERVAL, RateLimit
 from spiped.observe.slot import Field, Slot
 from spiped.plane.diagnosis import tell
 from spiped.plane.ending import Cause, Ending
@@ -46,6 +47,7 @@ from spiped.process.title import name_process
 from spiped.proto.terms import Heard, Role
 from spiped.sandbox import Sandbox
 from spiped.service.channel import Channel, Message
+from spiped.service.failures import Failures
 
 # Bytes that may wait to be taken by the supervisor; what is to be said beyond that is lost.
 WAITING_MAX = 1 << 16
@@ -116,12 +118,15 @@ class Worker:
     def __init__(self, setup: WorkerSetup, sock: socket.socket) -> None:
         self._setup = setup
         self._rate_limit = RateLimit()
+        self._suppressed = 0  # events that the rate limit has held back
+        self._refused = 0  # connections, as far as that has been told
         self._reactor = Reactor()
         self._plane = setup.make_plane(self._reactor, setup.slot)
         self._wanted = setup.wanted
         self._untold = 0  # events that have been lost, and not told of
         self._stopping = False
         self._channel = Channel(self._reactor, sock, self._obey, self.drain)
+        self._failures = Failures(setup.name, self._reactor, setup.slot, self._tell)
 
     def begin(self) -> None:
         """Give up what is not needed, and accept; the supervisor hears of it."""
@@ -141,9 +146,13 @@ class Worker:
                 tell_left=setup.wanted.left,
                 tell_begun=setup.wanted.begun,
                 on_begin=self._on_begin,
+                tell_burst=BURST,
+                tell_interval=INTERVAL,
                 on_end=self._on_end,
                 on_limit=self._on_limit,
+                on_overload=self._on_overload,
                 on_shortage=self._on_shortage,
+                on_drained=self._leave,
             )
         )
         if setup.sandbox is not None:
@@ -160,16 +169,16 @@ class Worker:
             self._stopping = True
             self._plane.stop_serving()
             self._setup.listener.close()
-        self._leave_if_done()
 
     def _stop(self) -> None:
         """Leave now; what is still going on sees a reset."""
         self.drain()
         self._plane.abort_all()
 
-    def _leave_if_done(self) -> None:
-        if self._stopping and self._setup.slot[Field.ACTIVE] == 0:
-            self._reactor.stop()
+    def _leave(self) -> None:
+        """The last connection has ended."""
+        self._failures.sum_up()
+        self._reactor.stop()
 
     # Orders
 
@@ -199,9 +208,9 @@ class Worker:
         elif ending.cause is Cause.LEFT:
             if self._wanted.left:
                 self._tell(self._event(ConnectionLeft, ending))
-        elif self._admits():
+        else:
+            self._failures.told(ending.reason)
             self._tell(self._event(ConnectionFailed, ending))
-        self._leave_if_done()
 
     def _event(self, kind: Callable[..., Event], ending: Ending) -> Event:
         is_ours = ending.role is Role.C  # else it is the one that the peer has proved to hold
@@ -228,6 +237,12 @@ class Worker:
         if self._admits():
             self._tell(LimitReached(self._setup.name, self._setup.limits.connections))
 
+    def _on_overload(self) -> None:
+        if self._admits():
+            refused = self._setup.slot[Field.ENDED_OVERLOAD]
+            self._tell(Overloaded(self._setup.name, refused - self._refused))
+            self._refused = refused
+
     def _on_shortage(self, reason: str) -> None:
         if self._admits():
             self._tell(CannotAccept(self._setup.name, reason))
@@ -235,10 +250,11 @@ class Worker:
     def _admits(self) -> bool:
         """There may be one more event that anybody can cause."""
         if not self._rate_limit.admits():
+            self._suppressed += 1
             return False
-        suppressed = self._rate_limit.take_suppressed()
-        if suppressed:
-            self._tell(Suppressed(suppressed))
+        if self._suppressed:
+            self._tell(Suppressed(self._suppressed))
+            self._suppressed = 0
         return True
 
     def _tell(self, event: Event) -> None:

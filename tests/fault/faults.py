@@ -26,6 +26,7 @@ class Failure(NamedTuple):
 
 
 PORTABLE = ("pure",)
+NATIVE = ("native",)
 
 
 class Row(NamedTuple):
@@ -87,6 +88,8 @@ HANDSHAKE = ("nonce", "hello")
 CARRYING = ("idle", "ending", "filling plain", "filling crypt")
 FAILED = ("reset by plain", "reset by crypt", "forged", "draining to plain", "draining to crypt")
 EVERYWHERE = tuple(STATES)
+
+SHUTDOWN = errors("ENOTCONN", How.FAIL_DEAD) + MEMORY
 
 NO_ROOM = errors("ENOMEM ENOSPC")  # for one more descriptor in an epoll set
 
@@ -163,13 +166,15 @@ TABLE = (
         errors("ENOMEM") + second(errors("ENOMEM")),
         {"": ("accepting", "connecting", "filling plain", "filling crypt")},
     ),
+    Row(Call.shutdown, SHUTDOWN, {"crypt": ("idle", "ending")}),
     Row(
         Call.shutdown,
-        errors("ENOTCONN", How.FAIL_DEAD) + MEMORY,
+        SHUTDOWN,
         {
             "plain": ("idle", "ending", "half-closed by plain"),
-            "crypt": ("idle", "ending", "half-closed by crypt"),
+            "crypt": ("half-closed by crypt",),
         },
+        NATIVE,  # the other one passes the second end on by closing
     ),
     Row(
         Call.ioctl,

@@ -263,6 +263,20 @@ recvfrom(int fd, void *buffer, size_t length, int flags, struct sockaddr *addres
 }
 
 EXPORT ssize_t
+recvmsg(int fd, struct msghdr *message, int flags)
+{
+	struct iovec *vector = message->msg_iov;
+	size_t length = vector->iov_len;
+	ssize_t got;
+
+	REAL(recvmsg);
+	TRANSFER(RECV, fd, vector->iov_len);
+	got = real(fd, message, flags);
+	vector->iov_len = length;
+	return got;
+}
+
+EXPORT ssize_t
 read(int fd, void *buffer, size_t length)
 {
 	REAL(read);

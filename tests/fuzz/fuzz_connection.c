@@ -114,7 +114,7 @@ static const struct {
 #define TARGETS_MAX 3
 #define PIPE_OPTIONS (SERVER | STRONG | REQUIRE_PFS)
 #define PIPES ((PIPE_OPTIONS + 1) * LENGTH(limits_of_time))
-#define STRIDE 32			/* of the counters */
+#define STRIDE 64			/* of the counters */
 #define SLOTS 3				/* the plane's is in the middle */
 #define HANDSHAKE_BYTES (NONCE_BYTES + HELLO_BYTES)
 #define STREAM_MAX 24000		/* of the plain peer, and of the authentic one */
@@ -151,6 +151,8 @@ struct session {
 	int relayed;
 	int aborted;
 	int overdue;			/* the time to deliver the rest is over */
+	uint64_t carried;		/* payload to plain, when the connection was freed */
+	int left_for_another;		/* it ended when somebody else was accepted */
 	int excused;			/* the system has failed it: nothing is owed any more */
 	struct simulated_socket *socket[2];
 	uint64_t failed_at[2];		/* when a side has begun to fail, or UINT64_MAX */
@@ -196,10 +198,13 @@ static uint64_t *const counts = counters[SLOTS / 2];
 static uint64_t sum_sealed, sum_opened, sum_relayed, sum_accepted, sum_ended[PLANE_CAUSES];
 static struct plane_service service;
 static int service_options;		/* enum option, of its pipe */
-static int serving, has_served, has_carried;
+static int serving, has_served, has_carried, has_stopped;
 static int paused, pause_is_due;	/* nothing is accepted, and that is right */
 static uint64_t paused_at;
 static uint64_t ours_at_limit;		/* when it paused for that, or 0 */
+static uint64_t unproven_at_limit;	/* the same, of unauthenticated connections */
+static uint64_t came_at;		/* when somebody was accepted last */
+static int drained;			/* the plane has told that it is */
 static uint64_t fault_at;		/* when the system has failed last */
 static size_t faults;
 static struct targets_told current;
@@ -879,7 +884,8 @@ check_time(int wait_ms)
 	promise(paused || listener->arrived == 0, "whoever comes is accepted");
 	promise(!paused || (pause_is_due && until <= paused_at + PAUSE_MS),
 	    "a pause has a reason and an end");
-	promise(!paused || counts[PLANE_ACTIVE] >= ours_at_limit, "room is noticed");
+	promise(!paused || (counts[PLANE_ACTIVE] >= ours_at_limit &&
+	    counts[PLANE_UNAUTHENTICATED] >= unproven_at_limit), "room is noticed");
 }
 
 /* Whoever has failed has been noticed, and does not wait for an event that will not come. */
@@ -963,6 +969,13 @@ session_of(const struct connection *connection)
 	return NULL;
 }
 
+/* Are there too many unauthenticated connections, with the one that may come? */
+static int
+is_unproven_limit(void)
+{
+	return service.unauthenticated > 0 && total(PLANE_UNAUTHENTICATED) > service.unauthenticated;
+}
+
 /* Why accepting may pause now. */
 static int
 is_pause_due(void)
@@ -970,7 +983,8 @@ is_pause_due(void)
 	uint64_t ours = counts[PLANE_ACTIVE], all = total(PLANE_ACTIVE);
 
 	return fault_at == simulated_now_ms() || (service.limit > 0 && all > service.limit) ||
-	    (service.workers > 1 && ours > 1 && (ours - 1) * service.workers * 4 > all * 5);
+	    is_unproven_limit() || computing_is_full(plane) ||
+	    (counters[0][PLANE_SERVING] && ours > 1 && (ours - 1) * SLOTS * 4 > all * 5);
 }
 
 /* Who has come, by the address from which that is. */
@@ -997,6 +1011,7 @@ on_accept(struct simulated_socket *socket, struct sockaddr_storage *address)
 	}
 	memcpy(address, made.bytes, made.length);
 	s->number = ++sum_accepted;
+	came_at = simulated_now_ms();
 	return made.length;
 }
 
@@ -1055,8 +1070,10 @@ on_unwatch(struct simulated_socket *socket)
 	paused = 1;
 	paused_at = simulated_now_ms();
 	pause_is_due = is_pause_due();
-	ours_at_limit = fault_at != paused_at && service.limit > 0 && service.workers == 1 &&
+	ours_at_limit = fault_at != paused_at && service.limit > 0 && service.wake < 0 &&
 	    total(PLANE_ACTIVE) > service.limit ? counts[PLANE_ACTIVE] - 1 : 0;
+	unproven_at_limit = fault_at != paused_at && ours_at_limit == 0 && service.wake < 0 &&
+	    is_unproven_limit() ? counts[PLANE_UNAUTHENTICATED] - 1 : 0;
 }
 
 /* What the plane calls to connect: we look who that is about, and what has come of it. */
@@ -1140,17 +1157,17 @@ __wrap_connect_time_out(struct connector *connector, const struct plane_pipe_set
 
 /* And what it calls for an exponentiation. */
 
-void __real_lifecycle_compute(struct plane *plane, struct connection *connection);
-void __wrap_lifecycle_compute(struct plane *plane, struct connection *connection);
+void __real_opening_compute(struct plane *plane, struct connection *connection);
+void __wrap_opening_compute(struct plane *plane, struct connection *connection);
 
 void
-__wrap_lifecycle_compute(struct plane *the_plane, struct connection *connection)
+__wrap_opening_compute(struct plane *the_plane, struct connection *connection)
 {
 	const struct session *s = session_of(connection);
 	int is_in_vain = connection->endpoint[CRYPT].failed && s->socket[CRYPT]->error != 0;
 	size_t before = simulated_powers;
 
-	__real_lifecycle_compute(the_plane, connection);
+	__real_opening_compute(the_plane, connection);
 	promise(!is_in_vain || simulated_powers == before, "nothing is computed for whom was reset");
 }
 
@@ -1276,7 +1293,10 @@ on_close(struct simulated_socket *socket)
 	if (socket->side == accepted(s)) {
 		s->connection = NULL;
 		s->closed_at = simulated_now_ms();
-		promise(s->begun || s->excused, "who is accepted is served, unless the system refuses");
+		s->left_for_another = came_at == s->closed_at;
+		promise(s->begun || s->excused || computing_is_full(plane),
+		    "who is accepted is served, unless the system refuses, or it would be too late");
+		sum_ended[PLANE_OVERLOAD] += !s->begun && !s->excused;
 		if (!s->begun && !(s->options & CARRIED))
 			forget(s);
 	}
@@ -1297,8 +1317,10 @@ on_free(const void *memory, size_t size)
 	for (size_t i = 0; i < SESSIONS; i++) {
 		struct session *s = &sessions[i];
 
-		if (s->id != 0 && s->made == memory)
+		if (s->id != 0 && s->made == memory) {
+			s->carried = s->made->relay.flows.flow[CRYPT].carried;
 			s->made = NULL;
+		}
 		if (s->id != 0 && s->made != NULL && s->made->relay.flows.flow[CRYPT].unsent == memory)
 			promise(memcmp(memory, zeros, size) == 0, "no plaintext is left behind");
 	}
@@ -1415,13 +1437,13 @@ serve(const struct act *act)
 		.stride = STRIDE,
 		.used = &used,
 		.slots = SLOTS,
-		.workers = act->a & SHARED ? SLOTS : 1,
 		.limit = limits[act->b & 3],
 		.unauthenticated = limits[act->b >> 2 & 3],
 		.unauthenticated_per_source = limits[act->b >> 4 & 3],
 		.tell_clean = (act->a & TELL_CLEAN) != 0,
 		.tell_left = 1,
 	};
+	counters[0][PLANE_SERVING] = counters[SLOTS - 1][PLANE_SERVING] = (act->a & SHARED) != 0;
 	error = plane_serve(plane, &service);
 	promise(error == 0 || faults > before, "one can serve, unless the system refuses");
 	has_served = serving = error == 0;
@@ -1432,11 +1454,12 @@ static void
 stop_serving(void)
 {
 	plane_stop_serving(plane);
+	has_stopped = 1;
+	drained = 0;
 	promise(!listener->watched && !wake->watched, "who does not serve does not look");
 	if (!serving)
 		return;
 	serving = 0;
-	service.tell_clean = 1;
 	for (size_t i = 0; i < SESSIONS; i++) {
 		struct session *s = &sessions[i];
 
@@ -1573,6 +1596,8 @@ check_cause(const struct session *s, const struct plane_ending *ending)
 		break;
 	case PLANE_SHED:
 		promise(service.unauthenticated > 0 && !s->relayed, "the cause is right");
+		promise(s->left_for_another && s->closed_at - s->begun_at >= ADMISSION_GRACE_MS,
+		    "whoever makes room has had its time, and somebody else has come");
 		break;
 	case PLANE_TOO_MANY:
 		promise(service.unauthenticated_per_source > 0 && !s->relayed &&
@@ -1678,19 +1703,21 @@ take_ending(const struct plane_ending *ending)
 	check_ended(s, ending);
 }
 
-/* Those of whose clean end nobody wants to hear. */
+/* Those of whose end nobody wants to hear: it was clean, or of the caller's making. */
 static void
 take_untold(void)
 {
 	for (size_t i = 0; i < SESSIONS && !service.tell_clean; i++) {
 		struct session *s = &sessions[i];
-		struct plane_ending ending = { .cause = PLANE_CLEAN };
+		const struct simulated_socket *plain = s->socket[PLAIN];
+		struct plane_ending ending = { .cause = PLANE_ABORTED, .opened = s->carried };
 
-		if (s->id == 0 || !s->begun || s->options & CARRIED || !s->relayed ||
-		    !is_over(s) || !s->socket[PLAIN]->lingering)
+		if (s->id == 0 || !s->begun || s->options & CARRIED || s->made != NULL)
 			continue;
-		ending.sealed = s->socket[PLAIN]->read;
-		ending.opened = s->socket[PLAIN]->sent;
+		if (plain != NULL) {
+			ending.sealed = plain->read;
+			ending.cause = plain->lingering ? PLANE_CLEAN : PLANE_ABORTED;
+		}
 		check_ended(s, &ending);
 	}
 }
@@ -1752,6 +1779,8 @@ run(int64_t timeout_ms, size_t room)
 	promise(!(wanted & PLANE_LIMIT_REACHED) || service.limit > 0, "there is a limit");
 	promise(!(wanted & PLANE_CANNOT_ACCEPT) || (faults > 0 && plane_accept_error(plane) != 0),
 	    "there is trouble");
+	promise(!(wanted & PLANE_OVERLOADED) || counts[PLANE_ENDED + PLANE_OVERLOAD] > 0,
+	    "somebody was refused");
 	for (size_t i = 0; i < SESSIONS; i++) {
 		if (sessions[i].id != 0)
 			look(&sessions[i]);
@@ -1760,6 +1789,11 @@ run(int64_t timeout_ms, size_t room)
 		take_ending(&endings[i]);
 	take_untold();
 	check_counters();
+	if (wanted & PLANE_DRAINED) {
+		promise(has_stopped && !serving && !drained && counts[PLANE_ACTIVE] == 0,
+		    "it is told once that the last has ended");
+		drained = 1;
+	}
 	return wanted;
 }
 
@@ -1945,6 +1979,8 @@ finish(uint8_t how)
 		everybody_ends(how);
 	promise(!is_anybody_left(), "what both peers have ended ends");
 	stop_serving();
+	run(0, 1);
+	promise(drained, "it is told that the last has ended");
 	giving = 0;
 }
 
@@ -1959,7 +1995,8 @@ begin(void)
 	last_id = sum_sealed = sum_opened = sum_relayed = sum_accepted = 0;
 	memset(sum_ended, 0, sizeof(sum_ended));
 	after.calls = 0;
-	serving = has_served = has_carried = paused = crowded = 0;
+	serving = has_served = has_carried = paused = crowded = drained = has_stopped = 0;
+	came_at = UINT64_MAX;
 	service = (struct plane_service){ .tell_clean = 1 };
 	faults = 0;
 	fault_at = UINT64_MAX;

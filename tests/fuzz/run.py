@@ -62,7 +62,7 @@ def compile_connection(program: Path, *options: str) -> None:
     plane = [*sorted((NATIVE / "plane").glob("*.c")), NATIVE / "protocol" / "handshake.c"]
     plane.append(NATIVE / "secret" / "secret.c")
     wraps = [f"-Wl,--wrap=connect_{name}" for name in ("begin", "step", "time_out")]
-    wraps.append("-Wl,--wrap=lifecycle_compute")
+    wraps.append("-Wl,--wrap=opening_compute")
     with tempfile.TemporaryDirectory() as objects:
         for sources in (["-fno-sanitize=undefined", *crypto], [*simulated, *world]):
             command = [*flags, *SANITIZERS, "-c", *map(str, sources)]

@@ -493,6 +493,20 @@ simulated_recv(int fd, void *buffer, size_t room, int flags)
 	return -1;
 }
 
+/* What a UNIX socket's mark stands for is descriptors, which end the read that gets there. */
+ssize_t
+simulated_recvmsg(int fd, struct msghdr *message, int flags)
+{
+	const struct simulated_socket *socket = connected_at(fd);
+	uint64_t before = socket->read;
+	ssize_t got = simulated_recv(fd, message->msg_iov->iov_base, message->msg_iov->iov_len, flags);
+
+	promise(socket->family == AF_UNIX && message->msg_iovlen == 1, "only of a UNIX socket");
+	message->msg_flags = got > 0 && before < socket->mark && socket->read == socket->mark ?
+	    MSG_CTRUNC : 0;
+	return got;
+}
+
 ssize_t
 simulated_send(int fd, const void *data, size_t length, int flags)
 {
@@ -576,10 +590,9 @@ simulated_setsockopt(int fd, int level, int option, const void *value, socklen_t
 		return 0;
 	}
 	assert(size == sizeof(int) && *(const int *)value == 1);
-	if (level == SOL_SOCKET && option == SO_REUSEADDR)
+	if ((level == SOL_SOCKET && option == SO_REUSEADDR) ||
+	    (level == IPPROTO_IP && option == IP_BIND_ADDRESS_NO_PORT && socket->family != AF_UNIX))
 		socket->reusable = 1;
-	else if (level == IPPROTO_IP)
-		assert(option == IP_BIND_ADDRESS_NO_PORT && socket->family != AF_UNIX);
 	else if (level == IPPROTO_TCP)
 		assert(option == TCP_NODELAY && socket->family != AF_UNIX);
 	else
@@ -629,8 +642,11 @@ int
 simulated_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
 {
 	struct simulated_socket *listener = at(fd), *socket;
+	struct sockaddr_storage peer;
+	socklen_t peer_length;
 
-	assert(listener->kind == LISTENER && *length == sizeof(struct sockaddr_storage));
+	assert(listener->kind == LISTENER);
+	assert(address == NULL || *length == sizeof(peer));
 	promise(flags == (SOCK_NONBLOCK | SOCK_CLOEXEC), "nothing blocks or is inherited");
 	move();
 	if (fails(CALL_ACCEPT, NULL))
@@ -642,7 +658,11 @@ simulated_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags
 	socket = the.backlog[0];
 	simulated_go(listener, socket);
 	socket->open = 1;
-	*length = on_accept(socket, (struct sockaddr_storage *)(void *)address);
+	peer_length = on_accept(socket, &peer);
+	if (address != NULL) {
+		memcpy(address, &peer, peer_length);
+		*length = peer_length;
+	}
 	return socket->fd;
 }
 

@@ -29,6 +29,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "plane/admission.h"
+#include "plane/computing.h"
 #include "plane/connection.h"
 #include "plane/plane.h"
 #include "plane/state.h"
@@ -38,6 +40,12 @@
 /* Batches of a few packets, so that filling one costs little; the plane's own buffers are larger. */
 #undef BATCH_PACKETS
 #define BATCH_PACKETS 4
+#undef LIGHT_PACKETS
+#define LIGHT_PACKETS 1
+
+/* There are never many at once. */
+#undef COMPUTING_ALWAYS
+#define COMPUTING_ALWAYS 1
 
 #define accept4 simulated_accept4
 #define bind(fd, address, length) simulated_bind(fd, address, length)
@@ -52,6 +60,7 @@
 #define ioctl simulated_ioctl
 #define read(fd, buffer, room) simulated_read(fd, buffer, room)
 #define recv simulated_recv
+#define recvmsg simulated_recvmsg
 #define sched_yield() ((void)0)
 #define send simulated_send
 #define setsockopt simulated_setsockopt
@@ -82,6 +91,7 @@ int simulated_getsockopt(int fd, int level, int option, void *value, socklen_t *
 int simulated_ioctl(int fd, unsigned long request, ...);
 ssize_t simulated_read(int fd, void *buffer, size_t room);
 ssize_t simulated_recv(int fd, void *buffer, size_t room, int flags);
+ssize_t simulated_recvmsg(int fd, struct msghdr *message, int flags);
 ssize_t simulated_send(int fd, const void *data, size_t length, int flags);
 int simulated_setsockopt(int fd, int level, int option, const void *value, socklen_t size);
 int simulated_shutdown(int fd, int how);
@@ -123,7 +133,7 @@ struct simulated_socket {
 	unsigned waiting : 1;		/* at the listener */
 	unsigned connecting : 1;	/* and not answered */
 	unsigned unconnected : 1;	/* not even that */
-	unsigned reusable : 1;		/* SO_REUSEADDR */
+	unsigned reusable : 1;		/* SO_REUSEADDR, or a port chosen later */
 	int lingering;			/* closing it lets the rest go out, instead of resetting */
 
 	uint64_t arrived, read;		/* bytes from the peer: in all, and taken by our program */

@@ -177,7 +177,7 @@ def test_spipe_with_a_wrong_key_says_so_and_fails(stage: Stage, whose_spipe: str
     near, far = PROJECTS[whose_spipe]
     listener = stage.listener()
     server = stage.spiped("-d", listener.address, program=far("spiped"))
-    words = (near("spipe"), "-t", server.source, "-k", stage.write("other_key", b"another"))
+    words = (near("spipe"), "-t", server.source, "-k", stage.write("other_key", bytes(32)))
     result = stage.run(*words)
     assert (result.returncode, result.stdout) == (1, b"")
     assert result.stderr.startswith(b"spipe: Handshake failed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from spiped.plane.ending import Cause, Ending, Reason
 from spiped.plane.interface import Service, Wanted
 from spiped.plane.limits import Limits
 from spiped.plane.pipe_settings import PipeSettings
-from spiped.plane.portable.accept import ACCEPTS_PER_TURN
+from spiped.plane.portable.accept import ACCEPTS_PER_TURN, GRACE
 from spiped.proto.handshake import Role
 from spiped.proto.terms import Heard
 from spiped.service.listener import Listener
@@ -32,6 +33,8 @@ NO_LIMITS = Limits(connections=0)
 SHED, TOO_MANY = PLAIN_TEXTS[Reason.SHED], PLAIN_TEXTS[Reason.TOO_MANY]
 TOO_MANY_FILES = os.strerror(errno.EMFILE)
 AT_THE_LIMIT = "as many as there may be"
+OVERLOADED = "overloaded"
+TWO = (2).to_bytes(256, "big")  # the Diffie-Hellman value of a peer with forward secrecy
 
 
 class Server:
@@ -49,6 +52,8 @@ class Server:
         tell_clean: bool = True,
         tell_left: bool = True,
         tell_begun: bool = False,
+        tell_burst: int = 0,
+        tell_interval: float = 0.0,
         **options: Any,
     ) -> None:
         self.rig = rig
@@ -58,6 +63,7 @@ class Server:
         self.numbers: list[int] = []
         self.history: list[tuple[str, int, str]] = []
         self.troubles: list[str] = []
+        self.drained = 0
         self.active_when_told: list[int] = []
         targets = targets or (rig.network.refusing(),)
         pipe = PipeSettings(
@@ -73,13 +79,20 @@ class Server:
                 limits=limits,
                 tell_clean=tell_clean,
                 tell_left=tell_left,
+                tell_burst=tell_burst,
+                tell_interval=tell_interval,
                 on_end=self._on_end,
                 on_limit=lambda: self.troubles.append(AT_THE_LIMIT),
+                on_overload=lambda: self.troubles.append(OVERLOADED),
                 on_shortage=self.troubles.append,
+                on_drained=self._on_drained,
                 tell_begun=tell_begun,
                 on_begin=lambda number, peer: self.history.append(("begun", number, str(peer))),
             )
         )
+
+    def _on_drained(self) -> None:
+        self.drained += 1
 
     def _on_end(self, ending: Ending) -> None:
         self.told.append((str(ending.peer), Told.of(ending)))
@@ -199,14 +212,57 @@ def test_only_clean_ends_may_be_counted_without_being_told(rig: Rig, clean: bool
     assert causes in ([[], [Cause.CLEAN]] if clean else [[Cause.RESET]])
 
 
-def test_every_end_is_told_once_nobody_is_accepted_any_more(rig: Rig) -> None:
-    """Whoever waits for the last one has to know."""
+def test_the_last_end_is_told_once_nobody_is_accepted_any_more(rig: Rig) -> None:
+    """Whoever waits for it has to know, also if no end is told by itself."""
     server, client, far = served(rig, tell_clean=False)
     rig.stop_serving()
+    rig.rest()
+    assert server.drained == 0
     far.finish()
     client.finish()
-    rig.until(lambda: server.told)
-    assert server.told[0][1].cause is Cause.CLEAN
+    rig.until(lambda: server.drained)
+    rig.rest()
+    assert (server.drained, server.told) == (1, [])
+
+
+def test_a_plane_without_connections_is_drained_at_once(rig: Rig) -> None:
+    server = Server(rig)
+    rig.stop_serving()
+    assert server.drained == 0
+    rig.until(lambda: server.drained)
+
+
+def test_only_so_many_failures_are_told_and_the_others_counted(rig: Rig) -> None:
+    server = Server(rig, tell_burst=3, tell_interval=FOREVER)
+    clients = server.clients(20)
+    rig.until(lambda: greeted(*clients))
+    for client in clients:
+        client.write(b"?")
+    rig.rest()
+    for client in clients:
+        client.close()
+    rig.until(lambda: rig.slot[Field.ACTIVE] == 0)
+    rig.rest()
+    assert server.reasons == 3 * [Reason.CLOSED]
+    assert rig.slot[Field.ENDED_CLOSED] == 20
+
+
+def test_after_a_while_one_more_failure_is_told(rig: Rig) -> None:
+    server = Server(rig, tell_burst=1, tell_interval=0.05)
+
+    def fail() -> None:
+        client = server.client()
+        rig.until(lambda: greeted(client))
+        client.write(b"?")
+        rig.rest()
+        client.close()
+        rig.until(lambda: rig.slot[Field.ACTIVE] == 0)
+
+    fail()
+    while len(server.told) < 3:
+        fail()
+        rig.turn(0.02)
+    assert rig.slot[Field.ENDED_CLOSED] >= 3
 
 
 def test_who_is_accepted_is_told_before_it_has_ended_and_once(rig: Rig) -> None:
@@ -245,17 +301,6 @@ def test_what_is_told_can_be_changed_at_any_time(rig: Rig) -> None:
         rig.until(lambda before=before: rig.slot[Field.ENDED_LEFT] == before + 1)
         rig.rest()
         assert [what for what, _, _ in server.history] == told
-
-
-def test_every_end_is_told_once_nobody_is_accepted_whatever_was_wanted(rig: Rig) -> None:
-    server = Server(rig, tell_left=False)
-    client = server.client()
-    rig.until(lambda: greeted(client))
-    rig.stop_serving()
-    rig.plane.report(Wanted())
-    client.reset()
-    rig.until(lambda: server.told)
-    assert server.reasons == [Reason.LEFT]
 
 
 @pytest.mark.parametrize("keepalive", [True, False])
@@ -420,8 +465,8 @@ def test_the_oldest_stranger_makes_room_for_the_newest(rig: Rig) -> None:
 def test_whoever_holds_the_key_makes_no_room_for_strangers(rig: Rig) -> None:
     server, client, far = served(rig, limits=Limits(connections=0, unauthenticated=1))
     assert rig.slot[Field.UNAUTHENTICATED] == 0
-    strangers = server.clients(10)
-    rig.until(lambda: len(server.told) == 9)
+    strangers = server.clients(4)
+    rig.until(lambda: len(server.told) == 3)
     assert rig.slot[Field.UNAUTHENTICATED] == 1
     far.write(b"still there")
     rig.until(lambda: len(client.received) > 320 + 1060)
@@ -430,13 +475,115 @@ def test_whoever_holds_the_key_makes_no_room_for_strangers(rig: Rig) -> None:
 
 
 def test_the_strangers_of_all_workers_are_counted(rig: Rig) -> None:
+    """A newcomer waits until one of them goes."""
     other = rig.counters.slot(2)
     other.add(Field.UNAUTHENTICATED, 2)
     server = Server(rig, limits=Limits(connections=0, unauthenticated=2), workers=2)
     client = server.client()
-    rig.until(lambda: client.ending == RESET)
-    assert server.told[0][1].detail == SHED
+    rig.rest()
+    assert server.accepted == 0
+    other.add(Field.UNAUTHENTICATED, -1)
+    rig.until(lambda: greeted(client))
+    assert server.told == []
     other.view.release()
+
+
+def test_no_stranger_goes_before_it_has_had_its_time(rig: Rig) -> None:
+    """However many wait: who is far away has to be able to prove that it holds the key."""
+    server = Server(rig, limits=Limits(connections=0, unauthenticated=3))
+    began = time.monotonic()
+    server.clients(20)
+    rig.until(lambda: len(server.told) == 6)
+    assert time.monotonic() - began >= 2 * GRACE
+    assert set(server.reasons) == {Reason.SHED}
+
+
+def test_strangers_stay_while_nobody_else_comes(rig: Rig) -> None:
+    server = Server(rig, limits=Limits(connections=0, unauthenticated=2))
+    strangers = server.clients(2)
+    rig.until(lambda: greeted(*strangers))
+    rig.turn(2 * GRACE)
+    assert [stranger.ending for stranger in strangers] == [None, None]
+    assert server.told == []
+
+
+def test_whoever_proves_itself_lets_the_next_come_at_once(rig: Rig) -> None:
+    """Nobody has to go for it, and nobody waits until somebody might."""
+    target = rig.network.target()
+    server = Server(rig, target.address, limits=Limits(connections=0, unauthenticated=1))
+    first, second = server.clients(2)
+    voice = Voice(rig, Role.S, first)
+    voice.wait_for_nonce()
+    rig.rest()
+    began = time.monotonic()
+    assert not second.received
+    first.write(voice.hello())
+    rig.until(lambda: greeted(second))
+    assert time.monotonic() - began < GRACE / 2
+    assert server.told == []
+
+
+# How much there may be to compute
+
+
+def many_hellos(rig: Rig, server: Server, count: int) -> list[Peer]:
+    """So many clients that wait for their keys, which take very long, as it seems."""
+    clients = server.clients(count)
+    rig.until(lambda: greeted(*clients))
+    voices = [Voice(rig, Role.S, client) for client in clients]
+    for voice, client in zip(voices, clients, strict=True):
+        voice.wait_for_nonce()
+        client.write(voice.hello(y=TWO))
+
+    def step() -> None:
+        rig.turn()
+        for client in clients:
+            client.pump()
+
+    rig.until(lambda: any(answered(client) for client in clients), step)
+    time.sleep(0.15)  # so long takes an exponentiation, as it seems
+    rig.turn()
+    return clients
+
+
+def answered(client: Peer) -> bool:
+    return len(client.received) > 32
+
+
+def test_no_more_are_taken_than_can_be_computed_in_time(rig: Rig) -> None:
+    """Who comes when there is too much to do is refused at once; later ones are served again."""
+    server = Server(rig, rig.network.silent(), weak=False, timeout=5.0)
+    waiting = many_hellos(rig, server, 30)
+    late = server.clients(3)
+    rig.until(lambda: OVERLOADED in server.troubles)
+    assert rig.slot[Field.ENDED_OVERLOAD] > 0
+    rig.until(lambda: all(client.ending == RESET for client in late[:1]))
+    rig.until(lambda: all(answered(client) for client in waiting))
+    later = server.client()
+    rig.until(lambda: greeted(later))
+
+
+def test_if_there_is_too_much_to_compute_who_has_waited_least_is_first(rig: Rig) -> None:
+    server = Server(rig, rig.network.silent(), weak=False, timeout=1.0)
+    waiting = many_hellos(rig, server, 30)
+    rig.until(lambda: answered(waiting[-1]))
+    assert not answered(waiting[-2])
+
+
+def test_nothing_is_computed_for_whoever_has_given_up(rig: Rig) -> None:
+    server = Server(rig, rig.network.silent(), weak=False)
+    clients = server.clients(5)
+    rig.until(lambda: greeted(*clients))
+    for client in clients:
+        voice = Voice(rig, Role.S, client)
+        voice.wait_for_nonce()
+        client.write(voice.hello(y=TWO))
+        client.pump()
+    clients[-1].sock.shutdown(socket.SHUT_WR)
+    rig.until(lambda: server.told)
+    assert server.reasons == [Reason.CLOSED]
+    assert server.told[0][1].detail == LEFT_TEXTS[Role.S, Heard.PROOF]
+    assert not answered(clients[-1])
 
 
 def test_of_one_address_only_so_many_strangers_get_in(rig: Rig) -> None:

@@ -10,6 +10,7 @@ from itertools import product
 import pytest
 
 from spiped.crypto.sizes import PACKET_BYTES
+from spiped.net.sockets import close_with_reset
 from spiped.observe.slot import Field
 from spiped.plane import ending as ending_module
 from spiped.plane.diagnosis import LEFT_TEXTS, NOT_SERVED, PLAIN_TEXTS, SLOW_TEXTS, describe, tell
@@ -19,7 +20,9 @@ from spiped.proto.handshake import P_BYTES, Role
 from spiped.proto.terms import CRYPT, PLAIN, Heard
 from tests.net.rig import Half, Outcome, Peer, Rig, tcp_pair, unix_pair
 from tests.net.test_accepting import Server, greeted
-from tests.net.voice import HANDSHAKE_BYTES, NONCE, Talk, begin, held_up
+from tests.net.voice import HANDSHAKE_BYTES, NONCE, Talk, Voice, begin, held_up
+
+in_both_roles = pytest.mark.parametrize("role", list(Role), ids=lambda role: role.name)
 
 # How much of its part of the handshake a peer says, for us to have heard that of it
 SAID = {
@@ -170,11 +173,16 @@ PROVOKE: dict[Reason, Callable[[Rig], Reason | None]] = {
 }
 
 
-@pytest.mark.parametrize("reason", list(Reason), ids=lambda reason: reason.name)
+# Reason.OVERLOAD is told of no connection: see test_accepting.py
+@pytest.mark.parametrize("reason", PROVOKE, ids=lambda reason: reason.name)
 def test_every_end_is_counted_once_by_its_reason(rig: Rig, reason: Reason) -> None:
     assert PROVOKE[reason](rig) is reason
     rig.rest()
     assert counts(rig) == {each: int(each is reason) for each in Reason}
+
+
+def test_every_reason_has_a_way_to_it() -> None:
+    assert set(PROVOKE) == set(Reason) - {Reason.OVERLOAD}
 
 
 def test_ends_of_many_kinds_are_counted_each_by_its_reason(rig: Rig) -> None:
@@ -308,15 +316,14 @@ def test_a_failure_is_told_although_leaving_is_not(rig: Rig) -> None:
     assert server.reasons == [Reason.LOST]
 
 
-def test_leaving_is_told_once_nobody_is_accepted_any_more(rig: Rig) -> None:
-    """Whoever waits for the last one has to know."""
+def test_the_last_of_all_may_leave_without_being_told(rig: Rig) -> None:
     server = Server(rig, tell_left=False)
     client = server.client()
     rig.until(lambda: greeted(client))
     rig.stop_serving()
     client.reset()
-    rig.until(lambda: server.told)
-    assert server.reasons == [Reason.LEFT]
+    rig.until(lambda: server.drained)
+    assert server.reasons == []
 
 
 # Words
@@ -409,6 +416,30 @@ def test_whoever_else_resets_just_after_the_handshake_is_named(
     (half.plain if side == "plain" else half.crypt).reset()
     rig.until(half.ended)
     assert half.outcome.ending == (Cause.RESET, detail, 0, 0)
+
+
+@in_both_roles
+@pytest.mark.parametrize("seen", [True, False], ids=["seen", "not seen"])
+def test_a_target_that_resets_at_once_has_been_reached(rig: Rig, role: Role, seen: bool) -> None:
+    """Whether or not we had the time to see that: it is told in the same way."""
+    target = rig.network.target()
+    near, accepted = unix_pair()
+    outcome = rig.carry(role, accepted, target.address)
+    peer = rig.peer(near)
+    if role is Role.S:
+        voice = Voice(rig, role, peer)
+        voice.wait_for_nonce()
+        near.sendall(voice.hello())
+        rig.until(lambda: target.contacted, rig.turn)
+    if seen:
+        rig.rest()
+    sock = target.take()
+    assert sock is not None
+    close_with_reset(sock)
+    rig.until(lambda: outcome.ending)
+    without_a_word = Cause.HANDSHAKE, LEFT_TEXTS[Role.C, Heard.NOTHING], 0, 0
+    lost = Cause.RESET, "reset by the target", 0, 0
+    assert outcome.ending == (without_a_word if role is Role.C else lost)
 
 
 @pytest.mark.parametrize("served", [True, False], ids=["served", "late"])

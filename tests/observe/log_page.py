@@ -41,8 +41,8 @@ are no UTF-8 as `\\xff`. No line has a secret or anything that a connection carr
 
 Every connection that is told of ends with one line, `connection_ended`: at `info` if it ended in
 order, at `warning` if it failed, and at `debug` if the client left without a byte, as a probe does.
-Failures that come too fast are counted and not told one by one: `suppressed` says how many. `cause`
-is one of:
+Failures that come too fast are counted and not told one by one: `more_failed` says how many, by
+cause. `cause` is one of:
 
 | cause | |
 |---|---|
@@ -91,10 +91,11 @@ FIELDS = {
     "address": "as it was written",
     "addresses": "with commas between",
     "cause": "why it ended, as above",
+    "causes": "how many for each cause: `no_key=12 lost=3`, the most frequent first",
     "chosen": "the address that is used",
     "connections": "how many",
     "descriptor": "the number of a file descriptor",
-    "detail": "the cause in words, and what can be done about it",
+    "detail": "the cause, or causes, in words",
     "draining": "workers that accept nobody any more",
     "established": "connections since the start that have got as far as carrying data",
     "generation": "the number of the set of workers that serves",
@@ -115,6 +116,7 @@ FIELDS = {
     "pipe": "the name of the pipe (`--name`; else the source)",
     "process": "a process id",
     "reason": "why, for people",
+    "refused": "connections, since it was last said",
     "remark": "for people",
     "sealed_bytes": "payload that was encrypted",
     "seconds": "how long",

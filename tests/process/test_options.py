@@ -210,7 +210,8 @@ def test_the_defaults() -> None:
     found = parsed()
     assert not found.decrypt
     assert found.connections == 100
-    assert found.max_unauthenticated == found.max_unauthenticated_per_source == 0
+    assert found.max_unauthenticated is None
+    assert found.max_unauthenticated_per_source == 0
     assert found.name == "[127.0.0.1]:1"
     assert found.pid_file == "[127.0.0.1]:1.pid"
     assert found.resolve_interval == 60

@@ -476,9 +476,30 @@ class CannotAccept(Record):
     reason: str
 
 
-@event(WARNING, "{number} similar messages suppressed")
+@event(
+    WARNING,
+    "More connections come than can be computed within -o: {refused} refused; use more CPUs",
+)
+class Overloaded(Record):
+    """Connections were refused at once, because they could not have been served in time."""
+
+    pipe: str
+    refused: int
+
+
+@event(WARNING, "{number} more connections failed: {detail}")
+class MoreFailed(Record):
+    """Connections that failed too fast to be logged one by one."""
+
+    pipe: str
+    number: int
+    causes: str
+    detail: str
+
+
+@event(WARNING, "{number} more messages like the last are left out")
 class Suppressed(Record):
-    """Events about peers that came too fast to be logged one by one."""
+    """Events that anybody can cause and that came too fast to be logged one by one."""
 
     number: int
 

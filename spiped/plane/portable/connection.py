@@ -16,6 +16,7 @@ from spiped.net.sockets import close_with_reset, take_error
 from spiped.observe.slot import Field, Slot
 from spiped.plane.ending import GONE, Ending, Reason
 from spiped.plane.pipe_settings import PipeSettings
+from spiped.plane.portable.computing import Computing
 from spiped.plane.portable.connect import Connector
 from spiped.plane.portable.negotiate import Negotiation
 from spiped.plane.portable.relay import Relaying
@@ -25,16 +26,18 @@ from spiped.proto.terms import CRYPT, PLAIN, Heard, Role
 
 
 class Connection:
-    """One connection; calls ``on_end`` once."""
+    """One connection; calls ``on_authentic`` once, and ``on_end`` later."""
 
     __slots__ = (
         "_begun",
+        "_computing",
         "_connector",
         "_crypt",
         "_crypto",
         "_negotiation",
         "_number",
         "_on_end",
+        "_on_peer_authentic",
         "_peer",
         "_pipe",
         "_plain",
@@ -51,17 +54,21 @@ class Connection:
         reactor: Reactor,
         crypto: Backend,
         slot: Slot,
+        computing: Computing,
         pipe: PipeSettings,
         number: int,
         peer: str,
+        on_authentic: Callable[[], None],
         on_end: Callable[[Connection, Ending], None],
     ) -> None:
         self._reactor = reactor
         self._crypto = crypto
         self._slot = slot
+        self._computing = computing
         self._pipe = pipe
         self._number = number
         self._peer = peer
+        self._on_peer_authentic = on_authentic
         self._on_end = on_end
         self._begun = time.monotonic()
         self._plain: socket.socket | None = None
@@ -72,7 +79,6 @@ class Connection:
         self._relaying: Relaying | None = None
         self._timer: Timer | None = None  # of the handshake
         self.is_unauthenticated = True  # the peer has not proved that it holds the key
-        slot.add(Field.UNAUTHENTICATED, 1)
 
     def start(self, accepted: socket.socket) -> None:
         """Begin.  ``on_end`` is never called from within."""
@@ -83,6 +89,11 @@ class Connection:
         else:
             self._crypt = accepted
             self._negotiate()
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was accepted."""
+        return time.monotonic() - self._begun
 
     def abort(self) -> None:
         """End it now, however far it has come."""
@@ -126,6 +137,7 @@ class Connection:
         )
         self._negotiation = Negotiation(
             self._reactor,
+            self._computing,
             self._session,
             self._crypt,
             self._on_authentic,
@@ -218,7 +230,7 @@ class Connection:
             heard=self._heard,
             number=self._number,
             peer=self._peer,
-            seconds=time.monotonic() - self._begun,
+            seconds=self.age,
         )
         if self._session is not None:
             self._session.wipe()
@@ -230,3 +242,4 @@ class Connection:
         if self.is_unauthenticated:
             self.is_unauthenticated = False
             self._slot.add(Field.UNAUTHENTICATED, -1)
+            self._on_peer_authentic()

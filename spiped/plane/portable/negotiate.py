@@ -16,6 +16,7 @@ from spiped.lean_typing import suppress
 from spiped.net.reactor import HANGUP, NOTHING, READ, WRITE, Reactor
 from spiped.net.sockets import take_error
 from spiped.plane.ending import OF_FAULT, Reason
+from spiped.plane.portable.computing import Computing
 from spiped.proto.session import Session
 from spiped.proto.terms import CRYPT
 
@@ -27,6 +28,7 @@ class Negotiation:
 
     __slots__ = (
         "_computing",
+        "_is_waiting",
         "_on_authentic",
         "_on_established",
         "_on_failed",
@@ -39,6 +41,7 @@ class Negotiation:
     def __init__(
         self,
         reactor: Reactor,
+        computing: Computing,
         session: Session,
         sock: socket.socket,
         on_authentic: Callable[[], None],
@@ -46,12 +49,13 @@ class Negotiation:
         on_failed: Callable[[Reason, int], None],
     ) -> None:
         self._reactor = reactor
+        self._computing = computing
         self._session = session
         self._sock = sock
         self._on_authentic = on_authentic
         self._on_established = on_established
         self._on_failed = on_failed
-        self._computing = False
+        self._is_waiting = False  # for its turn to compute
         self._over = False
         reactor.watch(sock, READ | WRITE, self._on_events)
 
@@ -100,24 +104,42 @@ class Negotiation:
             self._on_authentic()
 
     def _compute(self) -> None:
-        if not self._over:
-            self._computing = False
-            self._session.compute()
-            self._on_events(WRITE)
+        if self._over:
+            return
+        self._is_waiting = False
+        if self._session.peer_is_waiting and self._peer_has_given_up():
+            self._fail(Reason.CLOSED, 0)
+            return
+        self._session.compute()
+        self._on_events(WRITE)
 
-    def _progress(self) -> None:
-        """Send what there is to send, then see what the handshake needs next."""
+    def _peer_has_given_up(self) -> bool:
+        """It has nothing to say now, so if there is an end, nobody waits for an answer."""
+        try:
+            return self._sock.recv(1, socket.MSG_PEEK) == b""
+        except OSError:  # there is nothing; or an error, which an event will tell of
+            return False
+
+    def _send(self) -> None:
         session = self._session
         with suppress(BlockingIOError):
             while not session.established and session.output(CRYPT):
                 session.sent(CRYPT, self._sock.send(session.output(CRYPT)))
+
+    def _progress(self) -> None:
+        """Send what there is to send, then see what the handshake needs next."""
+        session = self._session
+        self._send()
+        while session.computing and not session.needs_power:
+            session.compute()
+            self._send()
         if session.established:
             self.stop()
             self._on_established()
             return
-        if session.computing and not self._computing:
-            self._computing = True
-            self._reactor.compute(self._compute)
+        if session.computing and not self._is_waiting:
+            self._is_waiting = True
+            self._computing.add(self._compute, session.is_agreeing)
         events = READ if session.wants(CRYPT) else NOTHING
         if session.output(CRYPT):
             events |= WRITE

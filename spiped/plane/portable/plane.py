@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Callable
 
 from spiped.crypto import Backend
 from spiped.net.address import SocketAddress
 from spiped.net.reactor import Reactor
+from spiped.observe.log.rate_limit import RateLimit
 from spiped.observe.slot import Field, Slot
 from spiped.plane.ending import Ending, Reason
 from spiped.plane.interface import Service, Wanted
 from spiped.plane.pipe_settings import PipeSettings
 from spiped.plane.portable.accept import Acceptor
+from spiped.plane.portable.computing import Computing
 from spiped.plane.portable.connection import Connection
 
 
@@ -27,6 +30,8 @@ class PortablePlane:
         self._acceptor: Acceptor | None = None
         self._accepted = 0
         self._wanted = Wanted()
+        self._computing = Computing(reactor, math.inf)
+        self._on_drained: Callable[[], None] | None = None  # once there is nobody, after serving
 
     def serve(self, service: Service) -> None:
         def begin(accepted: socket.socket, pipe: PipeSettings, peer: str) -> Connection:
@@ -35,13 +40,23 @@ class PortablePlane:
                 service.on_begin(self._accepted, peer)
             return self._begin(accepted, pipe, self._accepted, peer, on_end)
 
+        limit = RateLimit(service.tell_burst, service.tell_interval or 1.0)
+
         def on_end(ending: Ending) -> None:
-            left = ending.reason is Reason.LEFT
-            if not left or self._wanted.left or self._acceptor is None:
+            if ending.reason is Reason.LEFT:
+                told = self._wanted.left
+            elif ending.reason in (Reason.CLEAN, Reason.ABORTED):
+                told = self._wanted.clean
+            else:
+                told = service.tell_interval == 0 or limit.admits()
+            if told:
                 service.on_end(ending)
+            self._tell_if_drained()
 
         self._wanted = Wanted(service.tell_clean, service.tell_left, service.tell_begun)
-        self._acceptor = Acceptor(self._reactor, self._slot, service, begin)
+        self._on_drained = service.on_drained
+        self._computing = Computing(self._reactor, service.pipe.timeout)
+        self._acceptor = Acceptor(self._reactor, self._slot, service, self._computing, begin)
 
     def report(self, wanted: Wanted) -> None:
         self._wanted = wanted
@@ -54,11 +69,18 @@ class PortablePlane:
         if self._acceptor is not None:
             self._acceptor.stop()
             self._acceptor = None
+            self._reactor.call_later(0, self._tell_if_drained)
+
+    def _tell_if_drained(self) -> None:
+        if self._acceptor is None and not self._connections and self._on_drained is not None:
+            on_drained, self._on_drained = self._on_drained, None
+            on_drained()
 
     def carry(
         self, accepted: socket.socket, pipe: PipeSettings, on_end: Callable[[Ending], None]
     ) -> None:
         self._slot.add(Field.ACTIVE, 1)
+        self._slot.add(Field.UNAUTHENTICATED, 1)
         self._begin(accepted, pipe, 0, "", on_end)
 
     def abort_all(self) -> None:
@@ -76,9 +98,17 @@ class PortablePlane:
         peer: str,
         on_end: Callable[[Ending], None],
     ) -> Connection:
-        """Carry a connection, which has been counted as active."""
+        """Carry a connection, which has been counted as active and unauthenticated."""
         connection = Connection(
-            self._reactor, self._crypto, self._slot, pipe, number, peer, self._on_end
+            self._reactor,
+            self._crypto,
+            self._slot,
+            self._computing,
+            pipe,
+            number,
+            peer,
+            self._on_room,
+            self._on_end,
         )
         self._connections[connection] = on_end
         connection.start(accepted)
@@ -88,6 +118,10 @@ class PortablePlane:
         on_end = self._connections.pop(connection)
         self._slot.add(Field.ACTIVE, -1)
         self._slot.add(ending.reason.counter, 1)
+        self._on_room()
+        on_end(ending)
+
+    def _on_room(self) -> None:
+        """There may be room for another connection."""
         if self._acceptor is not None:
             self._acceptor.made_room()
-        on_end(ending)
