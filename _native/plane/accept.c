@@ -151,7 +151,7 @@ accept_one(struct plane *plane, int anyhow)
 			break;
 		if (leaving != NULL)
 			lifecycle_refuse(plane, leaving, PLANE_SHED);
-		if (census.active == accepting->service.limit)
+		else if (census.active == accepting->service.limit)
 			accepting->limit_reached = 1;
 		return 1;
 	case OVER_LIMIT:

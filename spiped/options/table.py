@@ -192,8 +192,8 @@ OPTIONS = (
     Option(
         "",
         "--max-unauthenticated",
-        "carry at most this many connections whose peer has not proved that it holds the key;"
-        " 0 means no limit (default: three quarters of -n)",
+        "carry at most this many connections whose peer has not proved that it holds the key; 0:"
+        " any number (default: three quarters of -n)",
         "number",
         values.count,
         excludes=("--encrypt",),

@@ -96,12 +96,20 @@ def test_connections_that_end_well_are_mentioned_only_if_asked_for(stage: Stage)
     assert server.said == ""
 
 
-def test_every_failed_connection_has_its_line_but_not_without_limit(stage: Stage) -> None:
+def test_failed_connections_are_listed_up_to_a_rate_and_the_others_counted(
+    stage: Stage, backend: str
+) -> None:
     server = stage.spiped("-d", "[127.0.0.1]:1", "--workers", "1")
     for _ in range(100):
         fail(server)
     wait_until(lambda: server.said.count("\n") >= 10, "there are messages")
     assert server.said.count("\n") < 50
+    server.signal(signal.SIGTERM)
+    server.wait()
+    listed = server.said.count("before it said enough")
+    more = re.search("More connections failed than are listed: (.*) left in the", server.said)
+    assert more is not None
+    assert listed + int(more[1]) == 100
 
 
 def test_the_limit_is_not_mentioned_for_every_connection_that_reaches_it(stage: Stage) -> None:

@@ -487,7 +487,7 @@ class Overloaded(Record):
     refused: int
 
 
-@event(WARNING, "{number} more connections failed: {detail}")
+@event(WARNING, "More connections failed than are listed: {detail}")
 class MoreFailed(Record):
     """Connections that failed too fast to be logged one by one."""
 
