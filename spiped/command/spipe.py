@@ -10,7 +10,7 @@ from spiped.command.program import program_name, run_program
 from spiped.crypto import select
 from spiped.errors import OperatorError
 from spiped.lean_typing import NoReturn
-from spiped.observe.log.events import Remark
+from spiped.observe.log.common import Remark
 from spiped.observe.log.log import Log
 from spiped.options.command_line import read_spipe
 from spiped.options.settings import PipeOptions

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 
 from spiped._native import ffi, lib
-from spiped.lean_typing import Any, NamedTuple
+from spiped.lean_typing import Any
 from spiped.net.address import SocketAddress
 from spiped.net.reactor import Reactor
 from spiped.net.sockets import close_with_reset, peer_name
@@ -170,11 +170,14 @@ class _Peer:
         return peer_name("" if address is None else address.sockaddr)
 
 
-class _Begun(NamedTuple):
+class _Begun:
     """A connection has been accepted."""
 
-    number: int
-    peer: _Peer
+    __slots__ = ("number", "peer")
+
+    def __init__(self, number: int, peer: _Peer) -> None:
+        self.number = number
+        self.peer = peer
 
 
 def _read(ending: Any) -> tuple[int, Ending | _Begun]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from spiped.net.reactor import Reactor
-from spiped.observe.log.events import Event, MoreFailed
+from spiped.observe.log.events import MoreFailed
+from spiped.observe.log.kinds import Event
 from spiped.observe.slot import Slot
 from spiped.plane.diagnosis import BRIEF
 from spiped.plane.ending import Reason

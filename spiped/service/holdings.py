@@ -11,15 +11,17 @@ import socket
 
 from spiped.crypto import Backend
 from spiped.crypto.key_file import KeyFile
-from spiped.lean_typing import Any
+from spiped.lean_typing import TYPE_CHECKING, Any
 from spiped.net.address import SocketAddress
 from spiped.observe.log.log import Log
 from spiped.process.daemonize import Parent
 from spiped.process.pid_file import PidFile
 from spiped.sandbox import Sandbox
 from spiped.service.listener import Listener
-from spiped.service.readiness import Readiness
 from spiped.service.service_manager import ServiceManager
+
+if TYPE_CHECKING:
+    from spiped.service.readiness import Readiness
 
 
 class Holdings:

@@ -22,7 +22,7 @@ from spiped.crypto import Backend, select
 from spiped.crypto.key_file import KeyFile
 from spiped.crypto.sizes import KEY_BYTES
 from spiped.errors import LookupFailed, OperatorError, as_operator_error
-from spiped.lean_typing import NamedTuple, suppress
+from spiped.lean_typing import TYPE_CHECKING, NamedTuple, suppress
 from spiped.net.address import (
     SocketAddress,
     decode_addresses,
@@ -32,16 +32,15 @@ from spiped.net.address import (
 )
 from spiped.net.reactor import Reactor
 from spiped.observe.counters import Counters
+from spiped.observe.log.common import Remark, SeveralAddresses
 from spiped.observe.log.events import (
     Crashed,
     FewDescriptors,
     ReadinessUnheard,
-    Remark,
     RunningAsProcess1,
     SandboxChosen,
     SandboxIncomplete,
     SecretsNotLocked,
-    SeveralAddresses,
     SocketsUnused,
     SourceIsTarget,
     Started,
@@ -57,7 +56,6 @@ from spiped.plane.interface import PlaneMaker
 from spiped.plane.limits import Limits
 from spiped.plane.pipe_settings import PipeSettings
 from spiped.process import descriptors, identity, pid_file
-from spiped.process.activation import by_name, listening_socket, take_passed
 from spiped.process.cpus import available_cpus
 from spiped.process.daemonize import daemonize
 from spiped.process.fork import present_traceback
@@ -70,11 +68,13 @@ from spiped.sandbox import Sandbox
 from spiped.service import handover, key_keeper, upgrade
 from spiped.service.holdings import Holdings
 from spiped.service.listener import adopt, bind
-from spiped.service.readiness import Readiness
 from spiped.service.service_manager import ServiceManager
 from spiped.service.supervisor import Supervisor, SupervisorSettings
 from spiped.service.targets import Answer, look_up
 from spiped.service.worker_set import SetSettings
+
+if TYPE_CHECKING:
+    from spiped.service.readiness import Readiness
 
 RESOLVE_RETRY = 1.0  # seconds between attempts with -D
 
@@ -114,6 +114,10 @@ def run(log: Log, options: DaemonOptions) -> int:
 
 def _inherit(log: Log, options: DaemonOptions) -> socket.socket | None:
     """The source, if somebody else has opened it; all other sockets that were passed are closed."""
+    if not is_inherited(options.source) and "LISTEN_FDS" not in os.environ:
+        return None
+    from spiped.process.activation import by_name, listening_socket, take_passed  # few need it
+
     passed = take_passed()
     sock = None
     if is_inherited(options.source):
@@ -131,7 +135,11 @@ def _inherit(log: Log, options: DaemonOptions) -> socket.socket | None:
 
 
 def _readiness(options: DaemonOptions) -> Readiness | None:
-    return None if options.ready_fd is None else Readiness(options.ready_fd)
+    if options.ready_fd is None:
+        return None
+    from spiped.service.readiness import Readiness  # few need it
+
+    return Readiness(options.ready_fd)
 
 
 def _descriptors_wanted(options: DaemonOptions) -> int | None:

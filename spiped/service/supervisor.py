@@ -1,6 +1,6 @@
 """The supervisor: keeps the daemon running until it is told to end.  No traffic passes through it.
 
-    start -> serve -> leave -> drain -> stop
+    start -> serve (-> lame duck) -> drain -> stop
 
 It turns signals into reloads, upgrades and the end; its workers are the worker set's business.
 """
@@ -17,9 +17,7 @@ from spiped.lean_typing import NamedTuple, Protocol
 from spiped.net.reactor import READ, Reactor
 from spiped.observe.counters import Counters
 from spiped.observe.log.events import (
-    DEBUG,
-    INFO,
-    Leaving,
+    LameDuck,
     Reloaded,
     ShutdownTimedOut,
     Stopped,
@@ -27,6 +25,7 @@ from spiped.observe.log.events import (
     StoppingAtOnce,
     Totals,
 )
+from spiped.observe.log.kinds import DEBUG, INFO
 from spiped.observe.slot import Field
 from spiped.plane.interface import Wanted
 from spiped.plane.pipe_settings import PipeSettings
@@ -54,7 +53,7 @@ class Phase(enum.Enum):
 
     STARTING = "starting"  # no generation has served yet
     SERVING = "serving"
-    LEAVING = "leaving"  # clients should go elsewhere, and are still accepted
+    LAME_DUCK = "lame_duck"  # clients should go elsewhere, and are still accepted
     DRAINING = "draining"  # nobody is accepted any more
     STOPPING = "stopping"  # connections are reset
 
@@ -297,7 +296,7 @@ class Supervisor:
             in_charge = self._set.in_charge
             workers = 0 if in_charge is None else len(in_charge.workers)
             return f"Serving: {workers} workers{self._remarks()}"
-        if self.phase is Phase.LEAVING:
+        if self.phase is Phase.LAME_DUCK:
             return f"Leaving: clients are still accepted; {connections} connections"
         if self.phase is Phase.DRAINING:
             return f"Stopping: {connections} connections are left"
@@ -329,12 +328,12 @@ class Supervisor:
     def _leave(self) -> None:
         """Be not ready at once, and listen until whoever sends clients has noticed."""
         delay = self._settings.shutdown_delay
-        self._log.event(Leaving(delay))
+        self._log.event(LameDuck(delay))
         self._reactor.call_later(delay, self._end_leaving)
-        self._enter(Phase.LEAVING)
+        self._enter(Phase.LAME_DUCK)
 
     def _end_leaving(self) -> None:
-        if self.phase is Phase.LEAVING:
+        if self.phase is Phase.LAME_DUCK:
             self._drain()
 
     def _drain(self) -> None:

@@ -18,7 +18,8 @@ from spiped.lean_typing import suppress
 from spiped.net.address import encode_addresses
 from spiped.net.reactor import Reactor
 from spiped.observe.counters import Counters
-from spiped.observe.log.events import Refused, UpgradeFailed
+from spiped.observe.log.common import Refused
+from spiped.observe.log.events import UpgradeFailed
 from spiped.process.helper import Helper
 from spiped.process.signals import Signals, block_signals, unblock_signals
 from spiped.service import handover, key_keeper

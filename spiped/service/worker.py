@@ -26,13 +26,12 @@ from spiped.observe.log.events import (
     ConnectionFailed,
     ConnectionLeft,
     Crashed,
-    Event,
     EventsLost,
     LimitReached,
     Overloaded,
     Suppressed,
-    encode,
 )
+from spiped.observe.log.kinds import Event, encode
 from spiped.observe.log.rate_limit import BURST, INTERVAL, RateLimit
 from spiped.observe.slot import Field, Slot
 from spiped.plane.diagnosis import tell

@@ -23,8 +23,8 @@ from spiped.observe.log.events import (
     WorkerHung,
     WorkerNotForked,
     WorkerReplaced,
-    decode,
 )
+from spiped.observe.log.kinds import decode
 from spiped.plane.interface import PlaneMaker, Wanted
 from spiped.plane.limits import Limits
 from spiped.plane.pipe_settings import PipeSettings

@@ -8,7 +8,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 
-from spiped.observe.log.events import KINDS, Kind, level_of, name_of
+from spiped.observe.log import common, events  # noqa: F401  # they declare kinds
+from spiped.observe.log.kinds import KINDS, Kind, level_of, name_of
 from spiped.observe.log.records import NAMES
 from spiped.plane.ending import Reason
 

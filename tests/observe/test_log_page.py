@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-from spiped.observe.log.events import KINDS
+from spiped.observe.log.kinds import KINDS
 from spiped.plane.ending import Reason
 from tests.helpers import ROOT
 from tests.observe.log_page import CAUSES, FIELDS, page

@@ -11,17 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spiped.observe.log.common import Refused
 from spiped.observe.log.events import (
-    KINDS,
     ConnectionBegun,
     ConnectionFailed,
     Crashed,
-    Event,
-    Leaving,
-    Refused,
+    LameDuck,
     Started,
     Totals,
     WorkerDied,
+)
+from spiped.observe.log.kinds import (
+    KINDS,
+    Event,
     decode,
     encode,
     level_of,
@@ -102,7 +104,7 @@ def test_what_is_asked_for_is_a_notice() -> None:
 
 
 def test_a_time_without_end_is_json_too() -> None:
-    assert parsed_json(as_json(Leaving(math.inf), ROOM))["seconds"] == "inf"
+    assert parsed_json(as_json(LameDuck(math.inf), ROOM))["seconds"] == "inf"
 
 
 @pytest.mark.parametrize("word", ["", " ", "a b", 'a"b', "a=b", "a\\b", "ä", "\x85", "\\"])

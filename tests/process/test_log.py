@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from spiped.observe.log.events import Remark
+from spiped.observe.log.common import Remark
 from spiped.observe.log.log import Log
 from tests.daemons import (
     PATIENCE,

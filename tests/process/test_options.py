@@ -11,7 +11,7 @@ import pytest
 
 from spiped import __version__
 from spiped.errors import OperatorError
-from spiped.observe.log import events
+from spiped.observe.log import kinds
 from spiped.options.command_line import read_spiped
 from spiped.options.grammar import Help, Version, parse
 from spiped.options.settings import FORMATS, LEVELS, DaemonOptions, PipeOptions
@@ -290,7 +290,7 @@ def test_a_word_that_is_no_choice_is_refused_with_those_that_are(name: str, word
 
 
 def test_the_levels_are_those_of_the_log() -> None:
-    assert tuple(events.LEVELS) == LEVELS
+    assert tuple(kinds.LEVELS) == LEVELS
 
 
 @pytest.mark.parametrize("missing", ["-e", "-s", "-t", "-k"])

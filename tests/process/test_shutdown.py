@@ -178,7 +178,7 @@ def test_a_worker_that_dies_meanwhile_is_replaced(stage: Stage, peers: ExitStack
 
 # Says for SIGUSR1 how the supervisor is.
 SAYS_PHASE = """
-from spiped.observe.log.events import Remark
+from spiped.observe.log.common import Remark
 from spiped.service.supervisor import Supervisor
 def says(self):
     ready = "ready" if self.is_ready else "not ready"
@@ -199,7 +199,7 @@ def test_readiness_is_over_with_the_first_sigterm(stage: Stage, peers: ExitStack
     client = connect(daemon, peers)
     wait_until(lambda: says("serving, ready\n"), "it is ready")
     leave(daemon)
-    wait_until(lambda: says("leaving, not ready\n"), "it is not")
+    wait_until(lambda: says("lame_duck, not ready\n"), "it is not")
     assert echoes(client)
 
 

@@ -1,125 +1,16 @@
-"""Every event that can be logged: its fields, how important it is, and how it reads as text.
-
-An event says what happened, to whom, and what to do about it where that is not plain.  Each is
-declared here, once: its class names the fields, and ``@event`` its level and its text.  The names
-of events and of their fields are a promise (docs/log.md, which a test compares).
-"""
+"""What the daemon has to say."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from spiped.lean_typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Record
-from spiped.observe.log.printable import printable
-
-if TYPE_CHECKING:
-    from typing import TypeVar
-
-    T = TypeVar("T")
-
-# Levels, by the numbers of syslog (RFC 5424, 6.2.1); ASKED_FOR is a notice that is always shown.
-ASKED_FOR, ERROR, WARNING, NOTICE, INFO, DEBUG = 1, 3, 4, 5, 6, 7
-
-# By the names that operators give them
-LEVELS = {"debug": DEBUG, "info": INFO, "notice": NOTICE, "warning": WARNING, "error": ERROR}
-
-
-class Event(Protocol):
-    """What the classes below have in common."""
-
-    def _asdict(self) -> dict[str, Any]: ...
-
-
-class Kind(NamedTuple):
-    """What is declared of a class of events."""
-
-    make: Callable[..., Any]
-    fields: tuple[str, ...]
-    level: int
-    text: str | Callable[[Any], str]  # a template over the fields, or a function of the event
-    name: str  # "": that of the class, in other letters
-
-
-KINDS: dict[str, Kind] = {}  # by the name of the class
-
-
-def event(
-    level: int, text: str | Callable[[Any], str], name: str = ""
-) -> Callable[[type[T]], type[T]]:
-    """Declare a class of events."""
-
-    def declare(kind: type[T]) -> type[T]:
-        fields: tuple[str, ...] = getattr(kind, "_fields")  # noqa: B009
-        KINDS[kind.__name__] = Kind(kind, fields, level, text, name)
-        return kind
-
-    return declare
-
-
-def level_of(event: Event) -> int:
-    return KINDS[type(event).__name__].level
-
-
-def name_of(event: Event) -> str:
-    """For example ``worker_died``."""
-    kind = type(event).__name__
-    words = "".join(f"_{c.lower()}" if c.isupper() else c for c in kind)
-    return KINDS[kind].name or words[1:]
-
-
-def text_of(event: Event) -> str:
-    """The event for people, in one line."""
-    text = KINDS[type(event).__name__].text
-    return printable(text.format_map(event._asdict()) if isinstance(text, str) else text(event))
-
-
-def more_of(event: Event) -> list[str]:
-    """What belongs below that line."""
-    return [printable(line) for line in event._asdict().get("traceback", "").splitlines()]
-
+from spiped.lean_typing import Record
+from spiped.observe.log.kinds import ASKED_FOR, DEBUG, ERROR, INFO, NOTICE, WARNING, event
 
 # The start
-
-
-@event(WARNING, "{remark}")
-class Remark(Record):
-    """Something that the operator should know when the program starts."""
-
-    remark: str
-
-
-@event(ERROR, "{reason}")
-class Refused(Record):
-    """A mistake of the operator's, or a refusal of the system; one line of perhaps several."""
-
-    reason: str
 
 
 @event(WARNING, "Running as process 1: its signals are handled, orphans are reaped")
 class RunningAsProcess1(Record):
     """The daemon is the first process of a container."""
-
-
-@event(WARNING, "Warning: the key file is empty: {path}")
-class KeyFileEmpty(Record):
-    """The key protects nothing: everybody can have it."""
-
-    path: str
-
-
-@event(WARNING, "Warning: the key file has only {length} bytes; 32 random bytes are needed: {path}")
-class KeyFileShort(Record):
-    """The key can perhaps be guessed."""
-
-    path: str
-    length: int
-
-
-@event(WARNING, "Warning: everybody on this machine may read the key file (chmod o-r): {path}")
-class KeyFilePublic(Record):
-    """The key is no secret on this machine."""
-
-    path: str
 
 
 @event(
@@ -130,11 +21,6 @@ class SourceIsTarget(Record):
     """Source and target are the same address."""
 
     address: str
-
-
-@event(WARNING, "Warning: there is no system log daemon; messages are lost until there is one")
-class NoSyslog(Record):
-    """Nobody listens where --syslog sends messages."""
 
 
 @event(WARNING, "Warning: the service manager is not told how the daemon is: {reason}")
@@ -168,14 +54,6 @@ class UpgradeOutOfReach(Record):
 
     user: str
     path: str
-
-
-@event(WARNING, "Using the first of multiple addresses found for {address}: {chosen}")
-class SeveralAddresses(Record):
-    """An address to listen on, or to connect from, stands for several."""
-
-    address: str
-    chosen: str
 
 
 @event(
@@ -238,14 +116,6 @@ class ReloadFailed(Record):
     """The key cannot be read; `refused` before it says why."""
 
 
-@event(ERROR, "Cannot reopen the log file {path}: {reason}; writing on to the old one")
-class LogNotReopened(Record):
-    """The file has perhaps been rotated; messages go where they went before."""
-
-    path: str
-    reason: str
-
-
 @event(NOTICE, "Upgraded: this is version {version}")
 class Upgraded(Record):
     """Another program has taken over in the same process; a reload follows."""
@@ -259,7 +129,7 @@ class UpgradeFailed(Record):
 
 
 @event(NOTICE, "Leaving: not ready any more; clients are still accepted for {seconds} s")
-class Leaving(Record):
+class LameDuck(Record):
     """SIGTERM, with --shutdown-delay: whoever sends clients here should stop that."""
 
     seconds: float
@@ -513,32 +383,3 @@ class EventsLost(Record):
 
     pipe: str
     number: int
-
-
-@event(WARNING, "{number} lines are missing here: they could not be written")
-class LinesLost(Record):
-    """The log can be written to again: nobody had read it, or its disk was full."""
-
-    number: int
-
-
-# From one process to another
-
-
-def encode(event: Event) -> dict[str, Any]:
-    """An event in a form that JSON can carry."""
-    return {"name": type(event).__name__, "fields": event._asdict()}
-
-
-def decode(encoded: dict[str, Any]) -> Event:
-    """The reverse of `encode`.  Raises ValueError for what is no event of ours.
-
-    A worker of another version may know other fields: what is missing is empty.
-    """
-    kind, fields = KINDS.get(str(encoded.get("name"))), encoded.get("fields")
-    if kind is None or not isinstance(fields, dict):
-        raise ValueError(f"no event: {encoded}")
-    if not all(type(value) in (str, int, float) for value in fields.values()):
-        raise ValueError(f"no fields of an event: {encoded}")
-    event: Event = kind.make(**{name: fields.get(name, "") for name in kind.fields})
-    return event

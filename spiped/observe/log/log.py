@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from spiped.errors import OperatorError, describe
 from spiped.lean_typing import TYPE_CHECKING
-from spiped.observe.log.events import (
-    ASKED_FOR,
-    LEVELS,
-    NOTICE,
-    Event,
-    LinesLost,
-    LogNotReopened,
-    NoSyslog,
-    Refused,
-    level_of,
-    more_of,
-    text_of,
-)
+from spiped.observe.log.common import LinesLost, LogNotReopened, NoSyslog, Refused
+from spiped.observe.log.kinds import ASKED_FOR, LEVELS, NOTICE, Event, level_of, more_of, text_of
 from spiped.observe.log.printable import printable
 from spiped.observe.log.sinks import LINE_MAX, FileSink, Sink, StderrSink, SyslogSink
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from spiped.lean_typing import Any
-from spiped.observe.log.events import ASKED_FOR, LEVELS, Event, level_of, name_of, text_of
+from spiped.observe.log.kinds import ASKED_FOR, LEVELS, Event, level_of, name_of, text_of
 from spiped.observe.log.printable import printable
 
 NAMES = {number: name for name, number in LEVELS.items()} | {ASKED_FOR: "notice"}

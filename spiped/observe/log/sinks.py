@@ -11,7 +11,7 @@ import socket
 import time
 
 from spiped.lean_typing import Protocol, suppress
-from spiped.observe.log.events import NOTICE, WARNING
+from spiped.observe.log.kinds import NOTICE, WARNING
 
 # Bytes of a line.  A pipe that can be written to takes so many at once (PIPE_BUF), and so does
 # every log daemon, with what stands in front.
