@@ -11,24 +11,32 @@ import socket
 
 from spiped.crypto import Backend
 from spiped.crypto.key_file import KeyFile
-from spiped.lean_typing import Any
+from spiped.lean_typing import TYPE_CHECKING, Any
 from spiped.net.address import SocketAddress
 from spiped.observe.log.log import Log
 from spiped.process.daemonize import Parent
 from spiped.process.pid_file import PidFile
 from spiped.sandbox import Sandbox
 from spiped.service.listener import Listener
+from spiped.service.service_manager import ServiceManager
+
+if TYPE_CHECKING:
+    from spiped.service.readiness import Readiness
 
 
 class Holdings:
     """Log, key file, sandbox; and, once they have been acquired, parent, pid file and listener."""
 
-    def __init__(self, crypto: Backend, log: Log, key_file: KeyFile) -> None:
+    def __init__(
+        self, crypto: Backend, log: Log, key_file: KeyFile, manager: ServiceManager
+    ) -> None:
         self.crypto = crypto
         self.log = log
         self.key_file = key_file
+        self.manager = manager
         self.sandbox: Sandbox | None = None
-        self.parent: Parent | None = None  # who waits for our report
+        self.parent: Parent | None = None  # who waits for our report,
+        self.readiness: Readiness | None = None  # and who for a newline
         self.pid_file: PidFile | None = None
         self.listener: Listener | None = None
 
@@ -40,6 +48,10 @@ class Holdings:
         if self.parent is not None:
             self.parent.close()
             self.parent = None
+        if self.readiness is not None:
+            self.readiness.close()
+            self.readiness = None
+        self.manager.close()
 
     def close_listener(self) -> None:
         """Listen no more; a successor may begin."""
@@ -61,7 +73,7 @@ class Holdings:
             "key_can_be_read": self.key_file.can_be_read_again,
         }
 
-    def take_over(self, given: dict[str, Any], source: str, pid_file: str) -> None:
+    def take_over(self, given: dict[str, Any], source: str, pid_file: str | None) -> None:
         """The reverse; what is missing there has not been held.  The log is `start`'s."""
         made = given.get("socket_file")
         sock = socket.socket(fileno=given["listener"])
@@ -71,7 +83,7 @@ class Holdings:
             sock,
             None if made is None else os.stat_result(made),
         )
-        if given.get("pid_file") is not None:
+        if given.get("pid_file") is not None and pid_file is not None:
             self.pid_file = PidFile(pid_file, given["pid_file"])
         self.key_file.can_be_read_again = bool(given.get("key_can_be_read"))
 

@@ -31,26 +31,26 @@ class Listener:
         made: os.stat_result | None = None,
     ) -> None:
         """``made``: what the file was when it was made, if there is one."""
+        self.address = address
         self.sock = sock
         self.made = made
-        self._address = address
 
     def listen(self) -> None:
         """Listen.  Raises OperatorError."""
         try:
-            if self._address.is_unix:
-                self.made = _listen_at_path(self.sock, self._address.sockaddr)
+            if self.address.is_unix:
+                self.made = _listen_at_path(self.sock, self.address.sockaddr)
             else:
                 self.sock.listen(BACKLOG)
         except OSError as error:
             self.close()
-            raise _refusal(self._address, error) from error
+            raise _refusal(self.address, error) from error
 
     def close(self) -> None:
         """Close the socket and remove its file, if it is still there, still ours, and we may."""
         self.sock.close()
         if self.made is not None:
-            remove_if_same(self._address.sockaddr, self.made)
+            remove_if_same(self.address.sockaddr, self.made)
         self.made = None
 
 
@@ -73,6 +73,13 @@ def bind(address: SocketAddress, keepalive: bool) -> Listener:
     except OSError as error:
         sock.close()
         raise _refusal(address, error) from error
+    return Listener(address, sock)
+
+
+def adopt(sock: socket.socket, keepalive: bool) -> Listener:
+    """A socket that somebody else has opened, and that listens already; its file is theirs."""
+    address = SocketAddress(sock.family, sock.getsockname())
+    tune(sock, keepalive, address.is_unix)
     return Listener(address, sock)
 
 

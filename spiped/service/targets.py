@@ -20,7 +20,7 @@ from spiped.net.address import (
     resolve,
 )
 from spiped.net.reactor import Reactor, Timer
-from spiped.observe.log.events import TargetsNotFound
+from spiped.observe.log.events import TargetsChanged, TargetsFound, TargetsNotFound
 from spiped.observe.log.log import Log
 from spiped.process.helper import TIME_LIMIT, Helper
 
@@ -117,6 +117,7 @@ class Targets:
         self._on_change = on_change
         self._known: list[SocketAddress] | None = None
         self._asking: Helper | None = None
+        self._told = ""  # why the name could not be looked up the last time
         self._timer: Timer | None = None
         self._again = False  # the name may have got another meaning since we began to ask
 
@@ -153,10 +154,21 @@ class Targets:
         if self._known is None:
             return
         (answer,) = answers
-        if answer.failure is not None:
-            self._log.event(TargetsNotFound(answer.failure.line))
-        elif answer.addresses != self._known:
+        self._tell(answer)
+        if answer.addresses and answer.addresses != self._known:
             self._known = answer.addresses
             self._on_change(answer.addresses)
         self._schedule(0 if self._again else self._interval)
         self._again = False
+
+    def _tell(self, answer: Answer) -> None:
+        """Say what is different from the last time; the order of addresses is nothing to tell."""
+        reason = "" if answer.failure is None else answer.failure.line
+        if reason not in ("", self._told):
+            self._log.event(TargetsNotFound(reason))
+        if self._told and not reason:
+            self._log.event(TargetsFound(self._text))
+        self._told = reason
+        if answer.addresses and set(answer.addresses) != set(self._known or ()):
+            names = ", ".join(map(str, answer.addresses))
+            self._log.event(TargetsChanged(self._text, names))
