@@ -84,6 +84,7 @@ CAUSES = {
     Reason.PLAIN_LOST: "the plain side was lost before anything was carried",
     Reason.SOCKET_ERROR: "one side was lost while connected: a reset, most of the time",
     Reason.IDLE: "nothing was carried for longer than `--idle-timeout`",
+    Reason.KILLED: "reset, because somebody has asked for it (`spipedctl kill`; `info`)",
 }
 
 FIELDS = {
@@ -91,6 +92,8 @@ FIELDS = {
     "accepted": "connections since the start",
     "address": "as it was written",
     "addresses": "with commas between",
+    "by_pid": "the process id of whoever has asked for it",
+    "by_uid": "the user id of whoever has asked for it",
     "cause": "why it ended, as above",
     "causes": "how many for each cause: `no_key=12 lost=3`, the most frequent first",
     "chosen": "the address that is used",
@@ -116,6 +119,7 @@ FIELDS = {
     "peer": "who connected: `[address]:port`, or `a local client`",
     "pipe": "the name of the pipe (`--name`; else the source)",
     "process": "a process id",
+    "result": "`done`, or why not",
     "reason": "why, for people",
     "refused": "connections, since it was last said",
     "remark": "for people",
@@ -128,6 +132,7 @@ FIELDS = {
     "traceback": "where in the program",
     "user": "as it was written (`-u`)",
     "version": "of the program",
+    "what": "the request, as it was made",
     "who": "which process",
     "worker": "the process id of a worker",
     "workers": "how many worker processes",
