@@ -71,15 +71,18 @@ class Sandbox:
         there = [part for part, error in self._parts.items() if not error]
         return ", ".join(there).replace("Landlock", f"Landlock {self._landlock}") or "none"
 
-    def enter(self, pipe: PipeSettings, *, threads: bool = False) -> None:
-        """Give up everything but what the connections of a pipe need.  Raises OSError.
+    def enter(self, pipe: PipeSettings | None, *, threads: bool = False) -> None:
+        """Give up everything but what the connections of a pipe need, if there is one.
+
+        Raises OSError.
 
         What the system has must work: nobody runs with less than was announced.
         """
-        bind = pipe.bind
+        targets = [] if pipe is None else pipe.targets
+        bind = None if pipe is None else pipe.bind
         needs = Needs(
-            ports=sorted({address.sockaddr[1] for address in pipe.targets if not address.is_unix}),
-            unix=any(address.is_unix for address in pipe.targets),
+            ports=sorted({address.sockaddr[1] for address in targets if not address.is_unix}),
+            unix=any(address.is_unix for address in targets),
             bind=bind is not None,
             bind_port=-1 if bind is None or bind.is_unix else bind.sockaddr[1],
             threads=threads,
