@@ -25,5 +25,6 @@ ABSENT(size_t plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,
 ABSENT(int plane_accept_error(const struct plane *plane))
 ABSENT(int plane_kill(struct plane *plane, uint64_t number))
 ABSENT(void plane_abort_all(struct plane *plane))
+ABSENT(void plane_give_back(struct plane *plane))
 
 #endif

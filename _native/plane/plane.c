@@ -104,6 +104,12 @@ plane_abort_all(struct plane *plane)
 	lifecycle_abort_all(plane);
 }
 
+void
+plane_give_back(struct plane *plane)
+{
+	batch_give_back(&plane->batch);
+}
+
 struct plane *
 plane_new(int control, uint64_t *counters, struct plane_entry *entries, size_t count)
 {

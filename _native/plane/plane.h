@@ -88,4 +88,7 @@ int plane_kill(struct plane *plane, uint64_t number);
 /* Reset every connection; plane_run() will report them. */
 void plane_abort_all(struct plane *plane);
 
+/* Erase what is left of data that has moved, and give the memory back to the system until more moves. */
+void plane_give_back(struct plane *plane);
+
 #endif

@@ -82,6 +82,9 @@ class Plane(Protocol):
         Nobody is accepted any more.
         """
 
+    def give_back(self) -> None:
+        """Keep no memory that is needed only while data moves, until more moves."""
+
     def close(self) -> None:
         """Give up what the plane holds, once it carries no connection any more."""
 

@@ -107,6 +107,9 @@ class NativePlane:
         while self._counters[Field.ACTIVE.value] > 0:
             self._run(0)
 
+    def give_back(self) -> None:
+        lib.plane_give_back(self._plane)
+
     def close(self) -> None:
         lib.plane_free(self._plane)
         for pipe in self._pipes.values():

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from spiped.errors import describe
 from spiped.lean_typing import NamedTuple, suppress
 from spiped.net.reactor import READ, Reactor
+from spiped.observe.view import View
 from spiped.process import descriptors
 from spiped.process.fork import present_traceback
 from spiped.process.signals import HANDLED, unblock_signals
@@ -22,7 +23,8 @@ from spiped.process.title import name_process
 from spiped.status.page import Page
 from spiped.status.routes import Routes
 from spiped.status.server import DESCRIPTORS, Server
-from spiped.status.source import Source
+
+LOOK_INTERVAL = 1.0  # seconds over which rates are measured
 
 LAST_WORDS_MAX = 8192  # bytes of why the process could not go on: for a log, and nothing else
 
@@ -32,9 +34,8 @@ class StatusSetup(NamedTuple):
 
     program: str  # its name
     listeners: Sequence[socket.socket]
-    page: Page
-    make_source: Callable[[], Source]  # called in the process, before it gives anything up
-    keep: Sequence[int]  # descriptors that the source needs
+    page: Page  # `spiped.status.page.load`, before there is no way to files
+    view: View  # nobody else in the process may refer to slots of its counters
     erase_secrets: Callable[[], None]
     enter_sandbox: Callable[[], None] | None  # raises OSError; None: there is to be none
     detach: bool  # a daemon's: let go of the standard streams
@@ -43,7 +44,8 @@ class StatusSetup(NamedTuple):
 def run(setup: StatusSetup, sock: socket.socket) -> int:
     """The life of a status process, from the fork to its end; returns the exit status.
 
-    ``sock``: our end of the pair.  Whatever else is open is closed.
+    ``sock``: our end of a pair.  Its end of file is the end of us, in order; a failure leaves a
+    text there, and the exit status 1.  Whatever else is open is closed.
     """
     for number in HANDLED:
         signal.signal(number, signal.SIG_IGN)  # meant for the supervisor, whose end we notice
@@ -66,18 +68,23 @@ def _prepare(setup: StatusSetup, sock: socket.socket) -> Reactor:
     """Serve, with no more than that needs."""
     if setup.detach:
         detach_streams()
-    source = setup.make_source()
+    seen = setup.view.only_look()
     listening = [listener.fileno() for listener in setup.listeners]
-    descriptors.close_all_but(sock.fileno(), *listening, *setup.keep)
+    descriptors.close_all_but(sock.fileno(), *listening, *seen)
     descriptors.raise_limit(DESCRIPTORS)
     reactor = Reactor()
-    server = Server(reactor, setup.listeners, Routes(source, setup.page))
+    server = Server(reactor, setup.listeners, Routes(setup.view, setup.page))
 
     def on_end(events: int) -> None:
         """Nothing is ever said to us: the supervisor is gone, or wants us to go."""
         reactor.unwatch(sock)
         server.stop(reactor.stop)
 
+    def look() -> None:
+        setup.view.look()
+        reactor.call_later(LOOK_INTERVAL, look)
+
+    look()
     sock.setblocking(False)
     reactor.watch(sock, READ, on_end)
     if setup.enter_sandbox is not None:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from urllib.parse import parse_qsl
 
 from spiped.lean_typing import Any, NamedTuple
+from spiped.observe.view import CONNECTION_FIELDS
 from spiped.status import exposition
 from spiped.status.page import Page
-from spiped.status.source import CONNECTION_FIELDS, NoSuchPipe, Source
+from spiped.status.source import Source
 
 PLAIN = "text/plain; charset=utf-8"
 JSON = "application/json"
@@ -69,7 +70,7 @@ class Routes:
             return say(404, f"There is nothing here, but at {' '.join(self._paths)}")
         try:
             return handler(request)
-        except (BadQuery, NoSuchPipe) as error:
+        except BadQuery as error:
             return say(400, str(error))
 
     def _people(self, request: Request) -> Answer:
@@ -85,17 +86,24 @@ class Routes:
         limit = query.get("limit", str(DEFAULT_LIMIT))
         if not (limit.isascii() and limit.isdigit() and len(limit) <= LIMIT_DIGITS_MAX):
             raise BadQuery("limit is how many connections to list at most; 0 is all of them")
-        return _json(self._source.connections(sort, order == "desc", int(limit), query.get("pipe")))
+        pipe = query.get("pipe")
+        if pipe is not None:
+            pipes = [each["name"] for each in self._source.facts().get("pipes", ())]
+            _one_of("pipe", pipe, tuple(pipes))
+        return _json(self._source.connections(sort, order == "desc", int(limit), pipe))
 
     def _metrics(self, request: Request) -> Answer:
         content_type = exposition.choose(request.accept)
         return Answer(200, content_type, exposition.render(self._source.families(), content_type))
 
     def _ready(self, request: Request) -> Answer:
-        return say(200, "ready") if self._source.ready() else say(503, "not ready")
+        if self._source.facts().get("ready"):
+            return say(200, "ready")
+        return say(503, "not ready")
 
     def _live(self, request: Request) -> Answer:
-        return say(200, "alive") if self._source.live() else say(503, "the supervisor is gone")
+        """We end with the supervisor, so whoever is answered knows that it lives."""
+        return say(200, "alive")
 
 
 def _json(content: dict[str, Any]) -> Answer:

@@ -91,6 +91,9 @@ class PortablePlane:
         while self._connections:
             next(iter(self._connections)).abort()
 
+    def give_back(self) -> None:
+        pass  # every connection has its own, while it needs it
+
     def close(self) -> None:
         assert not self._connections
 
