@@ -48,9 +48,7 @@ class Now(NamedTuple):
 class Publication:
     """Writes the facts, and samples what workers use."""
 
-    def __init__(
-        self, counters: Counters, log: Log, about: About, look: Callable[[], Now]
-    ) -> None:
+    def __init__(self, counters: Counters, log: Log, about: About, look: Callable[[], Now]) -> None:
         self.facts = Facts()
         self._counters = counters
         self._log = log

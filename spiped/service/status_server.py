@@ -113,7 +113,7 @@ class StatusServer:
                 page=self._page,
                 view=View(self._counters, self._facts),
                 erase_secrets=self._holdings.crypto.wipe_secrets,
-                enter_sandbox=None if sandbox is None else lambda: sandbox.enter(None),
+                enter_sandbox=None if sandbox is None else sandbox.enter_without_pipe,
                 detach=self._detach,
             ),
             theirs,
