@@ -51,6 +51,7 @@ class DaemonOptions(NamedTuple):
     log_level: str | None = None  # None: it depends on where messages go
     user: str | None = None
     shutdown_delay: float = 0.0
+    status: tuple[str, ...] = ()
     shutdown_timeout: float = UNLIMITED
     drain_timeout: float = UNLIMITED
     workers: int | None = None  # None: as many as there are CPUs

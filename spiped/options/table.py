@@ -32,7 +32,7 @@ RELOAD, UPGRADE, RESTART = "reload", "upgrade", "restart"
 
 
 class Option(NamedTuple):
-    """One option.  All are refused when they are given twice, as the C program does."""
+    """One option.  Most are refused when they are given twice, as the C program does."""
 
     letter: str  # "-k", or "" if it has none
     word: str  # "--key"
@@ -48,6 +48,7 @@ class Option(NamedTuple):
     # Words of options that it cannot stand beside, unless its value is the default
     excludes: tuple[str, ...] = ()
     zero_is_default: bool = False  # an argument of 0 means the default
+    repeats: bool = False  # it may be given several times; the value has all arguments
     words: tuple[str, ...] = ()  # of the argument that are to be written as they stand
 
     @property
@@ -252,6 +253,16 @@ OPTIONS = (
         UNLIMITED,
         scope=PROCESS,
         effect=UPGRADE,
+    ),
+    Option(
+        "",
+        "--status",
+        "serve the status of the daemon over HTTP at this address; may be given several times",
+        "socket",
+        values.status,
+        (),
+        scope=PROCESS,
+        repeats=True,
     ),
     Option(
         "",

@@ -30,7 +30,7 @@ def help_text(program: str) -> str:
         names = ", ".join(filter(None, (option.letter, option.word)))
         argument = f" <{option.argument}>" if option.argument else ""
         text = option.help
-        if option.default not in (None, float("inf")):
+        if option.default not in (None, (), float("inf")):
             default = option.default if option.words else f"{option.default:g}"
             unit = f" {option.unit}" if option.unit else ""
             text += f" (default: {default}{unit})"

@@ -67,6 +67,11 @@ def source(name: str, text: str) -> str:
     return address(name, text)
 
 
+def status(name: str, text: str) -> str:
+    """An address; a path may have ``unix:`` in front of it."""
+    return address(name, text.removeprefix("unix:"))
+
+
 def is_inherited(source: str) -> bool:
     """A source is a socket that somebody else has opened."""
     return source.startswith((BY_NAME, BY_NUMBER))

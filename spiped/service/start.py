@@ -68,14 +68,16 @@ from spiped.proto.terms import Role
 from spiped.sandbox import Sandbox
 from spiped.service import handover, key_keeper, upgrade
 from spiped.service.holdings import Holdings
-from spiped.service.listener import adopt, bind
+from spiped.service.listener import adopt, bind, listen
 from spiped.service.service_manager import ServiceManager
 from spiped.service.supervisor import Supervisor, SupervisorSettings
 from spiped.service.targets import Answer, look_up
 from spiped.service.worker_set import SetSettings
 
 if TYPE_CHECKING:
+    from spiped.service.publication import About
     from spiped.service.readiness import Readiness
+    from spiped.status.page import Page
 
 RESOLVE_RETRY = 1.0  # seconds between attempts with -D
 
@@ -175,6 +177,7 @@ class Start:
         self._manager = ServiceManager(log)
         self._holdings = Holdings(crypto, log, KeyFile(options.pipe.key), self._manager)
         self._holdings.sandbox = Sandbox(crypto) if options.pipe.sandbox else None
+        self._page: Page | None = None  # of the status server
         self._in_background = False
         self._is_detached = False  # from the standard streams
 
@@ -200,6 +203,7 @@ class Start:
         if inheritance.document.get("key_can_be_read"):
             self._holdings.key_file.can_be_read_again = True
             self._holdings.key_file.read_again(self._crypto)
+        self._load_page()
         # what a supervisor cannot do without; new workers it can do without for a while
         Reactor(), Signals(), self._make_counters([])
         self._crypto.wipe_secrets()
@@ -216,7 +220,8 @@ class Start:
 
     def _adopt(self, given: handover.Document) -> PipeSettings:
         options = self._options
-        self._holdings.take_over(given, options.source, options.pid_file)
+        self._holdings.take_over(given, options.pid_file)
+        self._page = self._load_page()
         if given.get("log_file") is not None and options.log_file is not None:
             self._log.use_file(options.log_file, given["log_file"])
         elif options.syslog and not options.foreground:
@@ -237,6 +242,7 @@ class Start:
             pid_file.check(options.pid_file)
         allow_locked_memory()
         key = self._read_key()
+        self._page = self._load_page()
         addresses = self._look_up_first()
         if addresses.source and holdings.listener is None:
             self._bind(addresses.source)
@@ -259,6 +265,7 @@ class Start:
         for target in addresses.targets:
             if leads_back(holdings.listener.address, target):
                 self._log.event(SourceIsTarget(str(target)))
+        self._listen_for_status(user)
         if user is not None:
             self._become(user)
         bind = self._first(addresses.bind, options.pipe.bind) if options.pipe.bind else None
@@ -314,6 +321,44 @@ class Start:
             self._holdings.listener.sock.close()
         if self._holdings.readiness is not None:
             self._holdings.readiness.close()
+
+    # Status
+
+    def _load_page(self) -> Page | None:
+        if not self._options.status:
+            return None
+        from spiped.service.status_server import load_page  # slow to import
+
+        return load_page()
+
+    def _listen_for_status(self, user: identity.Identity | None) -> None:
+        for text in self._options.status:
+            address = self._first(resolve(text), text)
+            try:
+                listener = listen(address, keepalive=False, mode=STATUS_MODE)
+            except OperatorError as error:
+                raise OperatorError(f"--status {text}: {error.lines[0]}") from error
+            self._holdings.status.append(listener)
+            if user is not None and listener.made is not None:
+                identity.give_to(address.sockaddr, user)
+
+    def _about(self) -> About | None:
+        options = self._options
+        if not options.status:
+            return None
+        from spiped.service.publication import About  # slow to import
+
+        limits = _limits(options)
+        return About(
+            pipe=options.name,
+            mode="decrypt" if options.decrypt else "encrypt",
+            source=options.source,
+            target=options.pipe.target,
+            key=self._holdings.key_file.name,
+            limit=limits.connections,
+            unauthenticated_limit=limits.unauthenticated,
+            started=self._holdings.started,
+        )
 
     # Names
 
@@ -426,6 +471,8 @@ class Start:
             self._holdings,
             counters,
             SupervisorSettings(
+                about=self._about(),
+                page=self._page,
                 workers=SetSettings(
                     name=options.name,
                     key_name=self._holdings.key_file.name,
@@ -537,6 +584,9 @@ class Start:
             self._holdings.parent.report_failure()
             self._holdings.parent = None
 
+
+# Of a UNIX socket at which the status can be asked for: owner and group may
+STATUS_MODE = 0o660
 
 # Connections of a worker that others can see, at most
 ENTRIES = 16384

@@ -11,9 +11,10 @@ import enum
 import gc
 import os
 import signal
+import time
 
 from spiped.errors import OperatorError
-from spiped.lean_typing import NamedTuple, Protocol
+from spiped.lean_typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from spiped.net.reactor import READ, Reactor
 from spiped.observe.counters import Counters
 from spiped.observe.log.events import (
@@ -40,6 +41,11 @@ from spiped.service.upgrade import Upgrade
 from spiped.service.worker_process import ASK_INTERVAL
 from spiped.service.worker_set import BACKOFF_MIN, SetSettings, WorkerSet
 
+if TYPE_CHECKING:
+    from spiped.service.publication import About, Now, Publication
+    from spiped.service.status_server import StatusServer
+    from spiped.status.page import Page
+
 KILL_AFTER = 2.0  # seconds that workers have to stop when they are told to
 
 LOOK_INTERVAL = 2.0  # seconds from look to look at the target's state, and at our own
@@ -59,6 +65,8 @@ class Phase(enum.Enum):
 
 
 class SupervisorSettings(NamedTuple):
+    about: About | None  # None: nobody is to look at the daemon
+    page: Page | None  # of the status server; None: there is to be none
     workers: SetSettings
     resolve_interval: float  # seconds; infinite: never
     shutdown_delay: float  # seconds that clients are still accepted
@@ -94,6 +102,7 @@ class Supervisor:
         self._manager = holdings.manager
         self.phase = Phase.STARTING
         self._reloading = False  # as the service manager has been told
+        self._last_reload: dict[str, Any] | None = None  # as docs/status.md has it
         self._failure: str | None = None
         self._ended_by: int | None = None
         self._set = WorkerSet(reactor, signals, holdings, counters, settings.workers, self)
@@ -112,6 +121,31 @@ class Supervisor:
         self.target_state = TargetState(
             counters, self._log, settings.workers.name, settings.workers.target
         )
+        self._publication: Publication | None = None
+        self._is_to_be_published = False
+        if settings.about is not None:
+            from spiped.service.publication import Publication  # slow to import
+
+            self._publication = Publication(counters, self._log, settings.about, self._now)
+        self._status_server = self._make_status_server()
+
+    def _make_status_server(self) -> StatusServer | None:
+        settings = self._settings
+        if settings.page is None or self._publication is None:
+            return None
+        from spiped.service.status_server import StatusServer  # as above
+
+        server = StatusServer(
+            self._reactor,
+            self._signals,
+            self._holdings,
+            self._counters,
+            self._publication.facts,
+            settings.page,
+            detach=settings.workers.detach,
+        )
+        self._holdings.on_child(server.close_in_child)
+        return server
 
     @property
     def is_ready(self) -> bool:
@@ -150,6 +184,7 @@ class Supervisor:
     def take_over(self, pipe: PipeSettings, given: Document) -> int | None:
         """Supervise the workers of the program before us, and replace them, by a reload."""
         self.phase = Phase.SERVING
+        self._counters.slot(0).add(Field.UPGRADES, 1)
         self._begin(pipe)
         self._set.adopt(pipe, given["generations"], given["begun"])
         self._reactor.call_later(0, self._replace_adopted)  # after the signals that have waited
@@ -165,6 +200,10 @@ class Supervisor:
         self._reactor.call_later(ASK_INTERVAL, self._set.watch)
         self._reactor.call_later(LOOK_INTERVAL, self._look)
         self._feed_watchdog()
+        if self._publication is not None:
+            self._publication.write()
+        if self._status_server is not None:
+            self._status_server.start()
 
     def _supervise(self) -> int | None:
         self._reactor.run()
@@ -193,7 +232,7 @@ class Supervisor:
             draining = [g for g in self._set.generations if g.state is State.DRAINING]
             count = sum(len(g.workers) for g in draining)
             self._log.event(Reloaded(self._settings.workers.name, generation.number, count))
-        self._settle_reload(failed=False)
+        self._settle_reload()
 
     def on_start_failed(self, reason: str, generation: Generation) -> None:
         if self.phase is Phase.STARTING:  # whoever waits for us to be ready should know
@@ -201,7 +240,10 @@ class Supervisor:
             self._stop()
             self._set.kill()
         elif not self._is_over:
-            self._settle_reload(failed=True)
+            self._settle_reload(reason)
+
+    def on_changed(self) -> None:
+        self._publish()
 
     def on_empty(self) -> None:
         if self._is_over:
@@ -216,17 +258,24 @@ class Supervisor:
         self._reload.request(self._targets)
         self._end_reload()
 
-    def _settle_reload(self, *, failed: bool) -> None:
+    def _settle_reload(self, failure: str = "") -> None:
         """A generation has taken over, or could not; another may follow at once."""
-        self._reload.on_settled(failed=failed)
+        self._reload.on_settled(failure)
         self._end_reload()
 
     def _end_reload(self) -> None:
         if self._set.coming is None and self._reloading:
             self._reloading = False
+            self._note_reload()
             if self.phase is Phase.SERVING:
                 self._manager.tell("READY=1", status=self._status)
         self._manager.tell(status=self._status)
+        self._publish()
+
+    def _note_reload(self) -> None:
+        failure = self._reload.failure
+        self._last_reload = {"at": time.time(), "error": failure}
+        self._counters.slot(0).add(Field.RELOADS_FAILED if failure else Field.RELOADS, 1)
 
     # Signals
 
@@ -257,6 +306,8 @@ class Supervisor:
             if pid == 0:
                 return
             self._set.bury(pid, status)
+            if self._status_server is not None:
+                self._status_server.bury(pid, status)
 
     def _totals(self) -> Totals:
         total = self._counters.total
@@ -273,6 +324,9 @@ class Supervisor:
     def _look(self) -> None:
         """See from time to time what has changed, and let the service manager know."""
         self.target_state.look()
+        if self._publication is not None:
+            self._publication.sample()
+            self._publish()
         extension = () if self._is_up else (f"EXTEND_TIMEOUT_USEC={EXTENSION}",)
         self._manager.tell(*extension, status=self._status)
         self._manager.flush()
@@ -286,6 +340,32 @@ class Supervisor:
             self._manager.tell("WATCHDOG=1")
         self._reactor.call_later(
             min(self._manager.watchdog / 2, LOOK_INTERVAL), self._feed_watchdog
+        )
+
+    def _publish(self) -> None:
+        """Let others see what has changed, as soon as all of it has."""
+        if self._publication is not None and not self._is_to_be_published:
+            self._is_to_be_published = True
+            self._reactor.call_later(0, self._publish_now)
+
+    def _publish_now(self) -> None:
+        assert self._publication is not None
+        self._is_to_be_published = False
+        self._publication.write()
+
+    def _now(self) -> Now:
+        from spiped.service.publication import Now  # as above
+
+        in_charge = self._set.in_charge
+        return Now(
+            state=self.phase.value,
+            ready=self.is_ready,
+            generation=0 if in_charge is None else in_charge.number,
+            last_reload=self._last_reload,
+            addresses=list(map(str, self._targets.known)),
+            resolved=self._targets.resolved,
+            target_state=self.target_state.word,
+            generations=self._set.generations,
         )
 
     @property
@@ -308,7 +388,7 @@ class Supervisor:
         older = sum(len(generation.workers) for generation in draining)
         remarks = [
             (self._reloading, "reloading"),
-            (self._reload.has_failed, "the last reload failed, see the log"),
+            (self._reload.failure != "", "the last reload failed, see the log"),
             (older > 0, f"{older} older workers drain"),
             (self.target_state.is_down, "the target is down"),
         ]
@@ -374,3 +454,4 @@ class Supervisor:
         stopping = () if not self._is_up else ("STOPPING=1",)
         self.phase = phase
         self._manager.tell(*stopping, f"EXTEND_TIMEOUT_USEC={EXTENSION}", status=self._status)
+        self._publish()

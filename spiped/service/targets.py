@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Callable, Sequence
 
 from spiped.crypto import Backend
@@ -116,6 +117,7 @@ class Targets:
         self._interval = interval
         self._on_change = on_change
         self._known: list[SocketAddress] | None = None
+        self.resolved: float | None = None  # when; seconds since 1970
         self._asking: Helper | None = None
         self._told = ""  # why the name could not be looked up the last time
         self._timer: Timer | None = None
@@ -124,7 +126,16 @@ class Targets:
     def begin(self, known: list[SocketAddress]) -> None:
         """These addresses are in use; ask from time to time whether they have changed."""
         self._known = known
+        self._note()
         self._schedule(self._interval)
+
+    @property
+    def known(self) -> list[SocketAddress]:
+        return self._known or []
+
+    def _note(self) -> None:
+        if not is_literal(self._text):
+            self.resolved = time.time()
 
     def refresh(self) -> None:
         """Ask now; and once more if an answer is on its way."""
@@ -155,6 +166,8 @@ class Targets:
             return
         (answer,) = answers
         self._tell(answer)
+        if answer.addresses:
+            self._note()
         if answer.addresses and answer.addresses != self._known:
             self._known = answer.addresses
             self._on_change(answer.addresses)

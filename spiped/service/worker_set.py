@@ -26,6 +26,7 @@ from spiped.observe.log.events import (
     WorkerReplaced,
 )
 from spiped.observe.log.kinds import decode
+from spiped.observe.slot import Field
 from spiped.plane.interface import PlaneMaker, Wanted
 from spiped.plane.limits import Limits
 from spiped.plane.pipe_settings import PipeSettings
@@ -68,6 +69,9 @@ class Owner(Protocol):
 
     def on_start_failed(self, reason: str, generation: Generation) -> None:
         """A generation that was to take over, or to be the first, could not start."""
+
+    def on_changed(self) -> None:
+        """There are other workers than before, or in another state."""
 
     def on_empty(self) -> None:
         """The last worker has ended, and none is to follow."""
@@ -248,6 +252,7 @@ class WorkerSet:
             lambda message: self._on_message(process, generation, message),
             lambda: None,  # the worker is gone: SIGCHLD says how
         )
+        self._owner.on_changed()
 
     def _become_worker(
         self,
@@ -298,6 +303,7 @@ class WorkerSet:
         match message:
             case {"ready": True}:
                 process.ready = True
+                self._owner.on_changed()
                 if generation.state is State.SERVING:
                     self._log.event(WorkerReplaced(process.pid))
                 self._check_serving(generation)
@@ -350,6 +356,7 @@ class WorkerSet:
             process.channel = None
         how = self._reasons.pop(process.pid, describe_status(status))
         generation.remove(process)
+        self._owner.on_changed()
         self._counters.fold(process.slot, process.file)
         self._counters.drop_unused([other.file for other in self.workers])
         self._wake()
@@ -357,6 +364,7 @@ class WorkerSet:
             self._give_up(generation, how)
         elif generation.state in (State.STARTING, State.SERVING):
             self._log.event(WorkerDied(process.pid, how))
+            self._counters.slot(0).add(Field.WORKER_RESTARTS, 1)
             self._replace(process)
         self._forget_gone()
 

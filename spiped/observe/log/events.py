@@ -236,6 +236,22 @@ class WorkerNotForked(Record):
     reason: str
 
 
+@event(WARNING, "The status process {process} died ({how}); starting another")
+class StatusDied(Record):
+    """Whoever was being told the status has to ask again; connections do not notice."""
+
+    process: int
+    how: str
+    traceback: str
+
+
+@event(ERROR, "Cannot start the process that tells the status: {reason}")
+class StatusNotForked(Record):
+    """The system refuses to make a process; it will be asked again."""
+
+    reason: str
+
+
 @event(ERROR, "A new worker could not start ({how}): the old ones stay")
 class GenerationFailed(Record):
     """A worker of a new generation has ended before it was ready."""
