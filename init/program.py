@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-PROGRAMS = ("spiped", "spipe")
+PROGRAMS = ("spiped", "spipe", "spipedctl")
 
 SHEBANG_MAX = 127  # bytes, on some systems
 

@@ -26,6 +26,14 @@ def spipe() -> None:
     main()
 
 
+def spipedctl() -> None:
+    """The command ``spipedctl``; does not return."""
+    _begin()
+    from spiped.command.ctl import main
+
+    main()
+
+
 def _begin() -> None:
     _let_signals_wait()
     if not sys.flags.isolated:

@@ -1,4 +1,4 @@
-"""The options of `spiped` and `spipe`: each is declared here, once.
+"""The options of all programs: each is declared here, once.
 
 Parsing, usage text, ``--help``, the synopsis and the option list of the manual pages, and the
 defaults in `settings` follow from this table, or a test proves that they agree with it.
@@ -22,6 +22,8 @@ from spiped.options.settings import (
 
 # Whom an option is for
 SPIPED, SPIPE, BOTH = ("spiped",), ("spipe",), ("spiped", "spipe")
+CTL = ("spipedctl",)
+ALL = (*BOTH, *CTL)
 
 # What it is a property of: of the processes, or of the pipe that they serve
 PROCESS, PIPE = "process", "pipe"
@@ -184,6 +186,14 @@ OPTIONS = (
     ),
     Option(
         "",
+        "--control",
+        "take requests of spipedctl at this UNIX socket",
+        "path",
+        values.path_of_socket,
+        scope=PROCESS,
+    ),
+    Option(
+        "",
         "--drain-timeout",
         "reset connections this long after a reload or an upgrade has replaced their worker",
         "seconds",
@@ -333,11 +343,30 @@ OPTIONS = (
         effect=UPGRADE,
         words=("auto",),
     ),
-    Option("", "--help", "print this text", programs=BOTH, scope=PROCESS),
-    Option("-v", "--version", "print the version", programs=BOTH, scope=PROCESS),
+    Option(
+        "-s",
+        "--socket",
+        "ask the daemon whose control socket this is (default: what SPIPED_CONTROL says)",
+        "path",
+        programs=CTL,
+        scope=PROCESS,
+        excludes=("--name",),
+    ),
+    Option(
+        "",
+        "--name",
+        "ask the daemon whose control socket is /run/spiped/NAME.control",
+        "name",
+        values.label,
+        programs=CTL,
+        scope=PROCESS,
+    ),
+    Option("", "--json", "print answers as JSON", programs=CTL, scope=PROCESS),
+    Option("", "--help", "print this text", programs=ALL, scope=PROCESS),
+    Option("-v", "--version", "print the version", programs=ALL, scope=PROCESS),
 )
 
 
 def options_of(program: str) -> tuple[Option, ...]:
-    """The options of `spiped` or `spipe`."""
+    """The options of a program."""
     return tuple(option for option in OPTIONS if program in option.programs)

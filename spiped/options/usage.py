@@ -10,6 +10,8 @@ WIDTH = 79
 INDENT = 4
 HELP_COLUMN = 8
 
+WITH_VERBS = "spipedctl"  # the program that has a verb behind its options
+
 
 def usage(program: str) -> str:
     """The synopsis of a program, as one word of usage and the options behind it."""
@@ -20,6 +22,8 @@ def usage(program: str) -> str:
             lines.append(INDENT * " " + item)
         else:
             lines[-1] += f" {item}"
+    if program == WITH_VERBS:
+        lines[-1] += " verb ..."
     return "\n".join([*lines, f"       {program} -v"]) + "\n"
 
 
@@ -35,8 +39,20 @@ def help_text(program: str) -> str:
             unit = f" {option.unit}" if option.unit else ""
             text += f" (default: {default}{unit})"
         parts.append(f"  {names}{argument}\n" + _wrap(text, HELP_COLUMN))
+    if program == WITH_VERBS:
+        parts.append(_verbs())
     parts.append(f"The manual page {program}(1) says more.\n")
     return "\n".join(parts)
+
+
+def _verbs() -> str:
+    from spiped.options.verbs import VERBS  # which no other program needs
+
+    entries = [
+        f"  {verb.name} {verb.argument}".rstrip() + "\n" + _wrap(verb.help, HELP_COLUMN)
+        for verb in VERBS
+    ]
+    return "verbs:\n\n" + "\n".join(entries)
 
 
 def _items(options: Sequence[Option]) -> Iterator[str]:
