@@ -12,7 +12,6 @@ import time
 from spiped.command.program import leave, program_name, run_program
 from spiped.control import display
 from spiped.control.client import (
-    ANSWER_TIME,
     RETRY,
     Connection,
     Ended,
@@ -144,24 +143,34 @@ def _seconds(text: str) -> float:
 
 def _follow(path: str, options: CtlOptions) -> int:
     """Print events until the daemon ends; an upgrade is no end."""
-    last: Answer = {}
     while True:
-        connection = Connection(path, ANSWER_TIME)
+        connection = Connection(path)
         connection.send(list(options.words))
-        while True:
-            try:
-                answer = connection.receive(math.inf)
-            except Ended:
-                if last.get("event") != "stopped":
-                    raise
-                return DONE
-            if answer.get("reason") == AGAIN:
-                connection.close()
-                break
-            if answer.get("ok") is False:
-                raise OperatorError(f"{path}: {answer.get('error')}")
-            last = answer
-            _print(json.dumps(answer) + "\n" if options.json else display.event(answer))
+        answer = _print_events(connection, options)
+        connection.close()
+        if answer is None:
+            return DONE
+        if answer.get("reason") != AGAIN:
+            raise OperatorError(f"{path}: {answer.get('error')}")
+
+
+def _print_events(connection: Connection, options: CtlOptions) -> Answer | None:
+    """Print events; returns what is none, or None when the daemon has ended in order."""
+    answer = connection.receive()
+    if not answer.get("ok"):
+        return answer
+    last = ""
+    while True:
+        try:
+            answer = connection.receive(math.inf)
+        except Ended:
+            if last == "stopped":
+                return None
+            raise
+        if "event" not in answer:
+            return answer
+        last = answer["event"]
+        _print(json.dumps(answer) + "\n" if options.json else display.event(answer))
 
 
 def _print(text: str) -> None:

@@ -23,6 +23,8 @@ from spiped.observe.view import CONNECTION_FIELDS, View
 from spiped.options.settings import LEVELS
 from spiped.options.verbs import BY_NAME, CONDITIONS, DEFAULT, SHOWN, VERBS
 
+BEGUN = "begun"  # the result of what takes its time
+
 KILL_TIME = 5.0  # seconds that a worker has to answer
 
 CONNECTION_ID = re.compile("([0-9]{1,9})-([0-9]{1,19})")
@@ -95,7 +97,7 @@ class Later(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """In place of an answer: all events from now on."""
+    """An answer that has no end: all events from now on."""
 
 
 Outcome = Answer | Later | Stream
@@ -184,21 +186,22 @@ class Commands:
         return Later(look, KILL_TIME, refuse(FAILED, f"Worker {found[1]} does not answer"))
 
     def _reload(self, words: list[str]) -> Answer:
-        return _done(self._daemon.request_reload())
+        return _begun(self._daemon.request_reload())
 
     def _reopen(self, words: list[str]) -> Answer:
-        return _done(self._daemon.reopen_log())
+        failure = self._daemon.reopen_log()
+        return refuse(FAILED, failure) if failure else grant()
 
     def _upgrade(self, words: list[str]) -> Answer:
-        return _done(self._daemon.request_upgrade())
+        return _begun(self._daemon.request_upgrade())
 
     def _drain(self, words: list[str]) -> Answer:
         self._daemon.leave()
-        return grant(state=self._daemon.state)
+        return grant(result=BEGUN, state=self._daemon.state)
 
     def _stop(self, words: list[str]) -> Answer:
         self._daemon.stop()
-        return grant(state=self._daemon.state)
+        return grant(result=BEGUN, state=self._daemon.state)
 
     def _log(self, words: list[str]) -> Answer:
         if not words or words[0] not in (*LEVELS, DEFAULT):
@@ -253,8 +256,8 @@ def _brief(word: str) -> str:
     return word if len(word) <= 40 else f"{word[:40]}..."
 
 
-def _done(failure: str) -> Answer:
-    return refuse(FAILED, failure) if failure else grant()
+def _begun(failure: str) -> Answer:
+    return refuse(FAILED, failure) if failure else grant(result=BEGUN)
 
 
 def _seconds(text: str) -> float:

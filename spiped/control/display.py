@@ -81,7 +81,9 @@ def pretty(words: Sequence[str], answer: Answer) -> str:
     """The answer to a request that was granted."""
     verb, what = words[0], words[1] if len(words) > 1 else ""
     if verb != "show":
-        shown = [f"{name}: {_plain(answer[name])}" for name in answer if name != "ok"]
+        shown = [
+            f"{name}: {_plain(answer[name])}" for name in answer if name not in ("ok", "result")
+        ]
         return "".join(f"{line}\n" for line in shown)
     if what == "":
         return _overview(answer)

@@ -160,7 +160,7 @@ class Server:
 
     def audit(self, peer: Peer, what: str, answer: Answer) -> None:
         """Leave a line that says who has changed what."""
-        result = "done" if answer["ok"] else answer["error"]
+        result = answer.get("result", "done") if answer["ok"] else answer["error"]
         self.log.event(ControlRequest(peer.uid, peer.pid, what, result))
 
     # The end
@@ -295,6 +295,7 @@ class Client:
             self.look()
         elif isinstance(outcome, Stream):
             self._is_reader = True
+            self._send(encode(grant()))
             self._server.add_reader(self)
         else:
             self._conclude(outcome)

@@ -119,7 +119,7 @@ FIELDS = {
     "peer": "who connected: `[address]:port`, or `a local client`",
     "pipe": "the name of the pipe (`--name`; else the source)",
     "process": "a process id",
-    "result": "`done`, or why not",
+    "result": "`done`, `begun`, or why not",
     "reason": "why, for people",
     "refused": "connections, since it was last said",
     "remark": "for people",
