@@ -25,7 +25,7 @@ from spiped.options.verbs import BY_NAME, CONDITIONS, DEFAULT, SHOWN, VERBS
 
 BEGUN = "begun"  # the result of what takes its time
 
-KILL_TIME = 5.0  # seconds that a worker has to answer
+KILL_TIME = 3.0  # seconds that a worker has to answer
 
 CONNECTION_ID = re.compile("([0-9]{1,9})-([0-9]{1,19})")
 

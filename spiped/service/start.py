@@ -207,6 +207,7 @@ class Start:
             self._holdings.key_file.can_be_read_again = True
             self._holdings.key_file.read_again(self._crypto)
         self._load_page()
+        self._load_modules()
         # what a supervisor cannot do without; new workers it can do without for a while
         Reactor(), Signals(), self._make_counters([])
         self._crypto.wipe_secrets()
@@ -247,6 +248,7 @@ class Start:
         allow_locked_memory()
         key = self._read_key()
         self._page = self._load_page()
+        self._load_modules()
         addresses = self._look_up_first()
         if addresses.source and holdings.listener is None:
             self._bind(addresses.source)
@@ -346,6 +348,15 @@ class Start:
             self._holdings.status.append(listener)
             if user is not None and listener.made is not None:
                 identity.give_to(address.sockaddr, user)
+
+    def _load_modules(self) -> None:
+        """Import what few need, while we may: the user of -u can perhaps not read it."""
+        if self._about() is not None:
+            import spiped.service.publication
+        if self._options.control is not None:
+            import spiped.control.client
+            import spiped.control.server
+            import spiped.options.in_force  # noqa: F401
 
     # Control
 
