@@ -84,7 +84,7 @@ CAUSES = {
     Reason.PLAIN_LOST: "the plain side was lost before anything was carried",
     Reason.SOCKET_ERROR: "one side was lost while connected: a reset, most of the time",
     Reason.IDLE: "nothing was carried for longer than `--idle-timeout`",
-    Reason.KILLED: "reset, because somebody has asked for it (`spipedctl kill`; `info`)",
+    Reason.KILLED: "reset, because the operator wants it (`spipedctl kill`; `info`)",
 }
 
 FIELDS = {
@@ -95,7 +95,7 @@ FIELDS = {
     "by_pid": "the process id of whoever has asked for it",
     "by_uid": "the user id of whoever has asked for it",
     "cause": "why it ended, as above",
-    "causes": "how many for each cause: `no_key=12 lost=3`, the most frequent first",
+    "causes": "how many for each cause: `wrong_key=12 lost=3`, the most frequent first",
     "chosen": "the address that is used",
     "connections": "how many",
     "descriptor": "the number of a file descriptor",
@@ -108,6 +108,7 @@ FIELDS = {
     "key": "the name of the key (its file, without `.key`): with `-e` ours,"
     " with `-d` the one that the peer has proved to hold, empty if none",
     "length": "bytes",
+    "line": "what it says",
     "limit": "how many there may be",
     "missing": "what is lacking, with reasons",
     "names": "with commas between",
@@ -141,7 +142,7 @@ FIELDS = {
 
 def page() -> str:
     """The page as it should be."""
-    parts = [INTRODUCTION, *_rows({reason.name.lower(): text for reason, text in CAUSES.items()})]
+    parts = [INTRODUCTION, *_rows({reason.word: text for reason, text in CAUSES.items()})]
     parts += [EVENTS, *map(_event, KINDS.values())]
     return "".join([*parts, FIELD_TABLE, *_rows(FIELDS)])
 
