@@ -272,7 +272,7 @@ def test_events_tell_of_connections_and_changes_whatever_the_log_shows(
         begun = events.wait_for("connection_begun")
         ended = events.wait_for("connection_ended")
         assert begun["id"] == ended["id"]
-        assert ended["cause"] in ("clean", "ended")
+        assert ended["cause"] == "ended"
         control.ask("reload")
         assert events.wait_for("reloaded")["generation"] == 2
         os.kill(server.daemon.workers[0], signal.SIGKILL)

@@ -84,7 +84,7 @@ CAUSES = {
     Reason.PLAIN_LOST: "the plain side was lost before anything was carried",
     Reason.SOCKET_ERROR: "one side was lost while connected: a reset, most of the time",
     Reason.IDLE: "nothing was carried for longer than `--idle-timeout`",
-    Reason.KILLED: "reset, because the operator wants it (`spipedctl kill`; `info`)",
+    Reason.KILLED: "reset, because the operator wants it (`spipedctl kill`)",
 }
 
 FIELDS = {

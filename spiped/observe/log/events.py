@@ -329,7 +329,7 @@ class ConnectionBegun(Record):
 
 
 def _ended(event: ConnectionEnded) -> str:
-    what = {"clean": "ended", "killed": "killed"}.get(event.cause, "shut down")
+    what = event.cause if event.cause in ("ended", "killed") else "shut down"
     carried = f"{event.sealed_bytes} bytes encrypted, {event.opened_bytes} decrypted"
     return f"connection from {event.peer} ({event.id}): {what} after {event.seconds} s ({carried})"
 
