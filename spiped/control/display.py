@@ -40,14 +40,23 @@ SECONDS = ("age", "idle", "cpu_seconds")
 
 def rows_of(what: str, answer: Answer) -> list[dict[str, Any]]:
     """The rows that an answer to ``show WHAT`` has, each with all columns."""
-    found = [answer] if what == "version" else answer.get(what) or []
-    return [_row(what, each) for each in found if isinstance(each, dict)]
+    found = [answer] if what == "version" else _objects(answer.get(what))
+    return [_row(what, each) for each in found]
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list, if it is one: another version may say something else."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _row(what: str, given: dict[str, Any]) -> dict[str, Any]:
     if what == "pipes":
-        connections, carried = given.get("connections") or {}, given.get("bytes") or {}
-        targets = [target.get("name") for target in given.get("targets") or ()]
+        connections, carried = _object(given.get("connections")), _object(given.get("bytes"))
+        targets = [target.get("name") for target in _objects(given.get("targets"))]
         given = {**given, **connections, **carried, "targets": targets}
     return {name: given.get(name) for name in COLUMNS[what]}
 
@@ -89,7 +98,7 @@ def pretty(words: Sequence[str], answer: Answer) -> str:
         return _overview(answer)
     text = table(what, rows_of(what, answer))
     if what == "connections":
-        left_out = _number(answer.get("total")) - len(answer.get("connections") or ())
+        left_out = _number(answer.get("total")) - len(_objects(answer.get("connections")))
         if left_out > 0:
             text += f"... and {left_out} more (limit=0 shows all that can be shown)\n"
     return text
@@ -97,9 +106,9 @@ def pretty(words: Sequence[str], answer: Answer) -> str:
 
 def _overview(answer: Answer) -> str:
     since = _number(answer.get("now")) - _number(answer.get("started"))
-    reloads = answer.get("reloads") or {}
+    reloads = _object(answer.get("reloads"))
     ready = "ready" if answer.get("ready") else "not ready"
-    last = reloads.get("last") or {}
+    last = _object(reloads.get("last"))
     lines = [
         f"{_plain(answer.get('name'))}: {_plain(answer.get('state'))}, {ready},"
         f" for {duration(since)}",
@@ -114,8 +123,8 @@ def _overview(answer: Answer) -> str:
         lines.append(f"the last reload failed: {_plain(last['error'])}")
     targets = [
         {"pipe": pipe.get("name"), **target}
-        for pipe in answer.get("pipes") or ()
-        for target in pipe.get("targets") or ()
+        for pipe in _objects(answer.get("pipes"))
+        for target in _objects(pipe.get("targets"))
     ]
     parts = ["".join(f"{line}\n" for line in lines)]
     for what, given in (("pipes", answer), ("targets", {"targets": targets}), ("workers", answer)):
@@ -163,7 +172,7 @@ def size(count: float) -> str:
     """A number of bytes."""
     for unit in ("", "k", "M", "G"):
         if count < 1000:
-            return f"{count:.0f}" if not unit or count >= 100 else f"{count:.1f}{unit}"
+            return f"{count:.0f}{unit}" if not unit or count >= 100 else f"{count:.1f}{unit}"
         count /= 1000
     return f"{count:.1f}T"
 
