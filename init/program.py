@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-PROGRAMS = ("spiped", "spipe")
+PROGRAMS = ("spiped", "spipe", "spiped-top")
 
 SHEBANG_MAX = 127  # bytes, on some systems
 
@@ -26,7 +26,7 @@ SHELL = """#!/bin/sh
 
 BODY = """import sys
 {library}
-from spiped.entry import {name} as main
+from spiped.entry import {entry} as main
 
 sys.exit(main())
 """
@@ -38,7 +38,7 @@ def text_of(name: str, interpreter: str, library: str | None) -> str:
     if len(os.fsencode(shebang)) > SHEBANG_MAX or " " in interpreter:
         shebang = SHELL.format(interpreter=interpreter.replace("'", "'\\''"), flags=flags)
     path = "" if library is None else f"\nsys.path.insert(0, {library!r})\n"
-    return shebang + BODY.format(library=path, name=name)
+    return shebang + BODY.format(library=path, entry=name.replace("-", "_"))
 
 
 def main() -> None:

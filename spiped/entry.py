@@ -26,6 +26,14 @@ def spipe() -> int:
     return main()
 
 
+def spiped_top() -> int:
+    """The command ``spiped-top``; returns its exit status."""
+    _begin()
+    from spiped.command.top import main
+
+    return main()
+
+
 def _begin() -> None:
     _let_signals_wait()
     if not sys.flags.isolated:

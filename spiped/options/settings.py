@@ -11,6 +11,9 @@ DEFAULT_CONNECTIONS = 100
 DEFAULT_TIMEOUT = 5.0  # seconds
 DEFAULT_RESOLVE_INTERVAL = 60.0  # seconds
 UNLIMITED = float("inf")  # seconds
+DEFAULT_PACE = 1.0  # seconds
+DEFAULT_SORT = "sealed_rate"
+DEFAULT_LIMIT = 100
 
 
 class PipeOptions(NamedTuple):
@@ -47,3 +50,14 @@ class DaemonOptions(NamedTuple):
     verbose: bool = False
     shutdown_timeout: float = UNLIMITED
     workers: int | None = None  # None: as many as there are CPUs
+
+
+class TopOptions(NamedTuple):
+    """The options of `spiped-top`."""
+
+    status: str | None = None  # None: what SPIPED_STATUS says
+    once: bool = False
+    plain: bool = False
+    interval: float = DEFAULT_PACE
+    sort: str = DEFAULT_SORT
+    limit: int = DEFAULT_LIMIT  # 0: none

@@ -32,7 +32,8 @@ def help_text(program: str) -> str:
         text = option.help
         if option.default not in (None, float("inf")):
             unit = f" {option.unit}" if option.unit else ""
-            text += f" (default: {option.default:g}{unit})"
+            default = option.default
+            text += f" (default: {default if isinstance(default, str) else f'{default:g}'}{unit})"
         parts.append(f"  {names}{argument}\n" + _wrap(text, HELP_COLUMN))
     parts.append(f"The manual page {program}(1) says more.\n")
     return "\n".join(parts)
