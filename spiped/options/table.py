@@ -276,7 +276,6 @@ OPTIONS = (
         "ask the status server at this address: unix:PATH, HOST:PORT, http://HOST:PORT"
         " (default: what SPIPED_STATUS says)",
         "address",
-        values.address,
         programs=TOP,
         scope=PROCESS,
     ),
