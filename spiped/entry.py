@@ -10,28 +10,28 @@ import os
 import sys
 
 
-def spiped() -> int:
-    """The command ``spiped``; returns its exit status."""
+def spiped() -> None:
+    """The command ``spiped``; does not return."""
     _begin()
     from spiped.command.spiped import main
 
-    return main()
+    main()
 
 
-def spipe() -> int:
+def spipe() -> None:
     """The command ``spipe``; does not return."""
     _begin()
     from spiped.command.spipe import main
 
-    return main()
+    main()
 
 
-def spiped_top() -> int:
-    """The command ``spiped-top``; returns its exit status."""
+def spiped_top() -> None:
+    """The command ``spiped-top``; does not return."""
     _begin()
     from spiped.command.top import main
 
-    return main()
+    main()
 
 
 def _begin() -> None:

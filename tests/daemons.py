@@ -520,8 +520,7 @@ class Stage:
             process = subprocess.Popen(
                 words,
                 env={**os.environ, **self.env},
-                cwd=self.directory,
-                **{"stderr": file} | options,
+                **{"cwd": self.directory, "stderr": file} | options,
             )
         return process, stderr
 

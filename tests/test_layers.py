@@ -19,7 +19,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # From the bottom to the top.  A module imports from lower layers, and from its own package.
 LAYERS = [
-    {"", "errors", "lean_typing"},
+    {"", "descriptor_names", "errors", "lean_typing"},
     {"crypto", "net", "options"},
     {"process"},
     {"observe", "proto"},

@@ -6,8 +6,8 @@ import os
 import sys
 from collections.abc import Callable
 
-from spiped.errors import OperatorError, as_operator_error
-from spiped.lean_typing import suppress
+from spiped.errors import REFUSALS, OperatorError, as_operator_error
+from spiped.lean_typing import NoReturn, suppress
 from spiped.observe.log.log import Log
 from spiped.options.grammar import Help, Version
 from spiped.options.values import Usage
@@ -41,9 +41,22 @@ def run_program(program: str, name: str, command: Callable[[], int]) -> int:
     except OperatorError as error:
         log.refusal(error)
         return 1
-    except (OSError, MemoryError) as error:
+    except REFUSALS as error:
         log.refusal(as_operator_error(error))
         return 1
+
+
+def leave(status: int) -> NoReturn:
+    """End with this status.
+
+    Not by way of the interpreter's end: it would go on if PYTHONINSPECT is set, and threads that
+    wait for the standard streams would be unwound by a library that is loaded only then.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with suppress(OSError, ValueError):
+                stream.flush()
+    os._exit(status)
 
 
 def _print(stream: object, text: str) -> None:

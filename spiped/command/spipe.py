@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from spiped.command.program import program_name, run_program
+from spiped.command.program import leave, program_name, run_program
 from spiped.crypto import select
 from spiped.errors import OperatorError
 from spiped.lean_typing import NoReturn
@@ -61,9 +61,4 @@ def _connect(name: str, options: PipeOptions) -> int:
 
 def main() -> NoReturn:
     name = program_name("spipe")
-    status = run_program("spipe", name, lambda: _connect(name, read_spipe(sys.argv[1:])))
-    if sys.stderr is not None:
-        sys.stderr.flush()
-    # and not by way of the interpreter's end, in which the threads, if they still wait for the
-    # standard streams, would be unwound by a library that is loaded only then
-    os._exit(status)
+    leave(run_program("spipe", name, lambda: _connect(name, read_spipe(sys.argv[1:]))))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from spiped.command.program import program_name, run_program
+from spiped.command.program import leave, program_name, run_program
+from spiped.lean_typing import NoReturn
 from spiped.options.command_line import read_spiped
 
 
-def main() -> int:
+def main() -> NoReturn:
     name = program_name("spiped")
 
     def command() -> int:
@@ -17,4 +18,4 @@ def main() -> int:
 
         return run(name, options)
 
-    return run_program("spiped", name, command)
+    leave(run_program("spiped", name, command))

@@ -7,8 +7,9 @@ import signal
 import sys
 import time
 
-from spiped.command.program import program_name, run_program
+from spiped.command.program import leave, program_name, run_program
 from spiped.errors import OperatorError
+from spiped.lean_typing import NoReturn
 from spiped.options.command_line import read_top
 from spiped.options.settings import TopOptions
 from spiped.process.signals import is_ignored, unblock_signals
@@ -21,9 +22,9 @@ from spiped.top.snapshot import Record, seen
 from spiped.top.view import Order, first_view, natural_order
 
 
-def main() -> int:
+def main() -> NoReturn:
     name = program_name("spiped-top")
-    return run_program("spiped-top", name, lambda: _watch(name, read_top(sys.argv[1:])))
+    leave(run_program("spiped-top", name, lambda: _watch(name, read_top(sys.argv[1:]))))
 
 
 def _watch(name: str, options: TopOptions) -> int:

@@ -49,6 +49,7 @@ class DaemonOptions(NamedTuple):
     user: str | None = None
     verbose: bool = False
     shutdown_timeout: float = UNLIMITED
+    drain_timeout: float = UNLIMITED
     workers: int | None = None  # None: as many as there are CPUs
 
 

@@ -184,6 +184,16 @@ OPTIONS = (
     ),
     Option(
         "",
+        "--drain-timeout",
+        "reset connections this long after a reload or an upgrade has replaced their worker",
+        "seconds",
+        values.seconds,
+        UNLIMITED,
+        scope=PROCESS,
+        effect=UPGRADE,
+    ),
+    Option(
+        "",
         "--idle-timeout",
         "end connections that carry nothing for longer; 0 means never",
         "seconds",

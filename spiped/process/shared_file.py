@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 
+from spiped.lean_typing import suppress
+
 
 def anonymous_file(name: str) -> int:
-    """The descriptor of an empty file that nobody else can open; the name is for people."""
+    """The descriptor of an empty file that nobody else can open; the name is for people.
+
+    Raises OSError.
+    """
     if hasattr(os, "memfd_create"):
-        return os.memfd_create(name, os.MFD_CLOEXEC)
+        with suppress(OSError):  # an older kernel, or a container that does not allow it
+            return os.memfd_create(name, os.MFD_CLOEXEC)
     import tempfile  # slow to import, and rarely needed
 
     with tempfile.TemporaryFile() as file:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import socket
 import stat
-import time
 
 from spiped.errors import OperatorError, describe
 from spiped.lean_typing import suppress
 from spiped.net.address import SocketAddress
 from spiped.net.sockets import tune
+from spiped.process.file_lock import lock
 from spiped.process.own_file import remove_if_same
 
 # How many clients may wait to be accepted; the system cuts it to its own limit.
 BACKLOG = 4096
 
 # Seconds that another program may take to listen at a path of the same directory.
-LOCK_WAIT, LOCK_RETRY = 2.0, 0.02
+LOCK_WAIT = 2.0
 
 
 class Listener:
@@ -107,27 +106,17 @@ def _listen_at_path(sock: socket.socket, path: str) -> os.stat_result:
 
 
 def _lock(path: str) -> int | None:
-    """A descriptor of a directory that we have locked.
+    """A descriptor of a directory that we have locked; None if we may not open it.
 
-    None if there can be no lock: not on this file system, not for us, or not in the time that a
-    start may take, because others keep it.
+    Others may keep the lock for longer than a start may take: then there is none.
     """
     try:
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except PermissionError:
         return None
-    deadline = time.monotonic() + LOCK_WAIT
-    while time.monotonic() < deadline:
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(LOCK_RETRY)
-        except OSError:
-            break
-        else:
-            return directory
-    os.close(directory)
-    return None
+    with suppress(OSError):
+        lock(directory, LOCK_WAIT)
+    return directory
 
 
 def _remove_stale(path: str) -> None:

@@ -30,10 +30,10 @@ class Reload:
         While one is on its way to take over, others wait, and are then done as one.
         """
         self._holdings.log.reopen()
-        if self._set.coming is not None:
+        if self._set.coming is None:
+            self._begin()
+        else:
             self._again = True
-            return
-        self._begin()
         targets.refresh()
 
     def on_settled(self) -> None:

@@ -20,8 +20,8 @@ from spiped import __version__
 from spiped.crypto import Backend, select
 from spiped.crypto.key_file import KeyFile
 from spiped.crypto.sizes import KEY_BYTES
-from spiped.errors import LookupFailed, OperatorError, as_operator_error
-from spiped.lean_typing import NamedTuple
+from spiped.errors import REFUSALS, LookupFailed, OperatorError, as_operator_error
+from spiped.lean_typing import Any, NamedTuple, suppress
 from spiped.net.address import (
     SocketAddress,
     decode_addresses,
@@ -34,6 +34,7 @@ from spiped.observe.counters import Counters
 from spiped.observe.log.events import (
     Crashed,
     FewDescriptors,
+    NamesNotFound,
     Remark,
     RunningAsProcess1,
     SandboxChosen,
@@ -93,7 +94,7 @@ def run(name: str, options: DaemonOptions) -> int:
         if inheritance.is_rehearsal:
             return start.rehearse(inheritance)
         return start.take_over(inheritance)
-    except (OSError, MemoryError) as error:
+    except REFUSALS as error:
         raise as_operator_error(error) from error
 
 
@@ -153,6 +154,8 @@ class Start:
         if inheritance.document.get("key_can_be_read"):
             self._holdings.key_file.can_be_read_again = True
             self._holdings.key_file.read_again(self._crypto)
+        # what a supervisor cannot do without; new workers it can do without for a while
+        Reactor(), Signals(), self._make_counters([])
         self._crypto.wipe_secrets()
         os.write(1, upgrade.READY)
         return 0
@@ -272,8 +275,8 @@ class Start:
             return self._resolve_literals(texts)
         answers = self._ask(texts)
         for answer in answers:
-            if answer.reasons:
-                raise (LookupFailed if answer.may_change else OperatorError)(*answer.reasons)
+            if answer.failure is not None:
+                raise answer.failure
         return _Addresses(*(answer.addresses for answer in answers))
 
     def _are_known(self, addresses: _Addresses) -> bool:
@@ -295,15 +298,15 @@ class Start:
         told: set[str] = set()
         while True:
             answers = self._ask(texts)
-            reasons = [reason for answer in answers for reason in answer.reasons]
-            if not reasons:
+            failures = [answer.failure for answer in answers if answer.failure is not None]
+            if not failures:
                 return _Addresses(*(answer.addresses for answer in answers))
-            if not all(answer.may_change for answer in answers if answer.reasons):
-                raise OperatorError(*reasons)
-            for reason in reasons:
-                if reason not in told:
-                    told.add(reason)
-                    self._log.event(Remark(reason))
+            for failure in failures:
+                if not isinstance(failure, LookupFailed):  # time will not mend it
+                    raise failure
+                if failure.line not in told:
+                    told.add(failure.line)
+                    self._log.event(NamesNotFound(failure.line))
             with stoppable():
                 time.sleep(RESOLVE_RETRY)
 
@@ -311,18 +314,20 @@ class Start:
         """Look names up, and wait for the answer, during which SIGTERM and SIGINT take effect."""
         found: list[Answer] = []
         asked = [text for text in texts if text]
+        optional = [i == 2 for i, text in enumerate(texts) if text]  # a port, of -b
         reactor = Reactor()
 
         def take(answers: list[Answer]) -> None:
             found.extend(answers)
             reactor.stop()
 
+        helper = look_up(reactor, asked, self._crypto, take, port_optional=optional)
         try:
-            optional = [i == 2 for i, text in enumerate(texts) if text]  # a port, of -b
-            look_up(reactor, asked, self._crypto, take, port_optional=optional)
             with stoppable():
                 reactor.run()
         finally:
+            if helper is not None:
+                helper.bury()
             reactor.close()
         return [found.pop(0) if text else Answer([]) for text in texts]
 
@@ -351,7 +356,7 @@ class Start:
         forbid_core_dumps(self._crypto)
         self._give_up_privileges()
         inherited = [] if given is None else given["counters"]
-        counters = Counters(1 + 2 * self._workers, inherited)
+        counters = self._make_counters(inherited)
         supervisor = Supervisor(
             Reactor(),
             Signals(),
@@ -366,6 +371,7 @@ class Start:
                     wake=_eventfd(),
                     detach=not options.foreground,
                     tell_clean=self._log.shows_info,
+                    drain_timeout=options.drain_timeout,
                 ),
                 target=options.pipe.target,
                 resolve_interval=options.resolve_interval,
@@ -376,6 +382,10 @@ class Start:
         if given is None:
             return supervisor.run(pipe)
         return supervisor.take_over(pipe, given["workers"])
+
+    def _make_counters(self, inherited: Sequence[Any]) -> Counters:
+        entries = min(self._options.connections or ENTRIES, ENTRIES)
+        return Counters(1 + 2 * self._workers, inherited, entries)
 
     def _give_up_privileges(self) -> None:
         """For good; and say what is missing of what workers should give up."""
@@ -427,7 +437,7 @@ class Start:
             ended_by = work()
         except Stopped as stopped:
             ended_by = stopped.number
-        except (OperatorError, OSError, MemoryError) as error:
+        except (OperatorError, *REFUSALS) as error:
             refusal = as_operator_error(error)
             if not self._in_background:
                 raise refusal from error
@@ -438,6 +448,10 @@ class Start:
             return 1
         finally:
             self._holdings.give_back()
+        if self._holdings.parent is not None:
+            self._report_failure(
+                OperatorError("Told to end before it was ready", "Failed to daemonize")
+            )
         if ended_by == signal.SIGINT and os.getpid() != 1:
             die_of(signal.SIGINT)
         return 0
@@ -452,6 +466,10 @@ class Start:
             self._holdings.parent = None
 
 
+# Connections of a worker that others can see, at most
+ENTRIES = 16384
+
+
 def _limits(options: DaemonOptions) -> Limits:
     """Of `-n`, a quarter is kept for those who hold the key."""
     unauthenticated = options.max_unauthenticated
@@ -462,4 +480,7 @@ def _limits(options: DaemonOptions) -> Limits:
 
 def _eventfd() -> int:
     """A descriptor by which workers wake each other; -1 if the system has none."""
-    return os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if hasattr(os, "eventfd") else -1
+    if hasattr(os, "eventfd"):
+        with suppress(OSError):
+            return os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    return -1

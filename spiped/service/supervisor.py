@@ -208,10 +208,15 @@ class Supervisor:
             return
         self._phase = Phase.DRAINING
         self._log.event(Draining(self._counters.total(Field.ACTIVE)))
-        self._targets.stop()
+        self._stop_asking()
         self._holdings.close_listener()
         self._reactor.call_later(self._settings.shutdown_timeout, self._time_out)
         self._set.drain()
+
+    def _stop_asking(self) -> None:
+        """Do without what children were to report."""
+        self._targets.stop()
+        self._upgrade.stop()
 
     def _time_out(self) -> None:
         """Connections have had the time that they were given."""
@@ -222,7 +227,7 @@ class Supervisor:
     def _stop(self) -> None:
         """End all workers now; what they carry is reset."""
         self._phase = Phase.STOPPING
-        self._targets.stop()
+        self._stop_asking()
         self._holdings.close_listener()
         self._reactor.call_later(KILL_AFTER, self._set.kill)
         self._set.stop()

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 
 from spiped.crypto import Backend
-from spiped.errors import describe
+from spiped.errors import REFUSALS, describe
 from spiped.lean_typing import NamedTuple, suppress
 from spiped.net.address import decode_addresses
 from spiped.net.reactor import Reactor
@@ -59,6 +59,7 @@ class WorkerSetup(NamedTuple):
     wake: int  # `Service.wake`
     counters: Counters
     slot: Slot
+    entries: memoryview  # where it shows its connections
     crypto: Backend
     make_plane: PlaneMaker
     sandbox: Sandbox | None
@@ -75,7 +76,7 @@ def run(setup: WorkerSetup, sock: socket.socket) -> int:
     try:
         worker = Worker(setup, sock)
         worker.begin()
-    except OSError as error:
+    except REFUSALS as error:
         _say(sock, {"cannot_start": describe(error)})
         return 1
     except Exception:
@@ -111,8 +112,10 @@ class Worker:
         self._suppressed = 0  # events that the rate limit has held back
         self._refused = 0  # connections, as far as that has been told
         self._reactor = Reactor()
-        self._plane = setup.make_plane(self._reactor, setup.slot)
+        self._plane = setup.make_plane(self._reactor, setup.slot, setup.entries)
         self._stopping = False
+        self._carried = 0  # bytes, when we looked for the last time,
+        self._given_back_at = -1  # and when memory was given back
         self._channel = Channel(self._reactor, sock, self._obey, self.drain)
         self._failures = Failures(setup.name, self._reactor, setup.slot, self._tell)
 
@@ -142,8 +145,14 @@ class Worker:
             )
         )
         if setup.sandbox is not None:
-            setup.sandbox.enter(setup.pipe)
+            self._enter(setup.sandbox)
         self._channel.send({"ready": True})
+
+    def _enter(self, sandbox: Sandbox) -> None:
+        try:
+            sandbox.enter(self._setup.pipe)
+        except OSError as error:
+            raise OSError(error.errno, f"cannot enter the sandbox: {describe(error)}") from error
 
     def run(self) -> None:
         """Work until drained or stopped."""
@@ -166,12 +175,26 @@ class Worker:
         self._failures.sum_up()
         self._reactor.stop()
 
+    def _give_back_if_idle(self) -> None:
+        """Keep no memory that is not needed: connections of a worker that drains may stay for days.
+
+        Called from time to time.
+        """
+        if not self._stopping:
+            return
+        before = self._carried
+        self._carried = self._setup.slot[Field.SEALED] + self._setup.slot[Field.OPENED]
+        if self._carried == before != self._given_back_at:
+            self._given_back_at = self._carried
+            self._plane.give_back()
+
     # Orders
 
     def _obey(self, message: Message) -> None:
         match message:
             case {"do": "answer", "question": int()}:
                 self._channel.answer(message, {})
+                self._give_back_if_idle()
             case {"do": "drain"}:
                 self.drain()
             case {"do": "stop"}:

@@ -12,12 +12,13 @@ import os
 import socket
 import time
 
-from spiped.errors import describe
+from spiped.errors import REFUSALS, describe
 from spiped.lean_typing import Any, NamedTuple, Protocol, suppress
 from spiped.net.address import SocketAddress
 from spiped.net.reactor import Reactor, Timer
 from spiped.observe.counters import Counters
 from spiped.observe.log.events import (
+    DrainTimedOut,
     GenerationFailed,
     WorkerDied,
     WorkerHung,
@@ -54,6 +55,7 @@ class SetSettings(NamedTuple):
     wake: int  # `Service.wake`
     detach: bool  # a daemon's workers: let go of the standard streams
     tell_clean: bool  # workers also tell of connections that end in order
+    drain_timeout: float  # seconds that connections have after a newer generation has taken over
 
 
 class Owner(Protocol):
@@ -131,6 +133,7 @@ class WorkerSet:
             # those that drain never fork again, and so need no key here
             K = pipe.K if state is State.SERVING else bytearray()
             generation = Generation(given["number"], pipe._replace(K=K), state)
+            generation.drains_since = given.get("drains_since")
             self.generations.append(generation)
             for each in given["workers"]:
                 file = files[each["counters"]]
@@ -138,6 +141,8 @@ class WorkerSet:
                 process.ready = True
                 self.workers_forked = max(self.workers_forked, process.serial)
                 self._take_on(process, generation, socket.socket(fileno=each["channel"]))
+            if state is State.DRAINING:
+                self._limit_draining(generation)
         if self.in_charge is None:  # its workers have died meanwhile
             self.begin(pipe)
 
@@ -184,7 +189,7 @@ class WorkerSet:
         try:
             for _ in range(self._settings.workers - len(generation.workers)):
                 self._spawn(generation)
-        except OSError as error:
+        except REFUSALS as error:
             reason = f"cannot fork: {describe(error)}"
             if generation.state is State.STARTING:
                 self._reactor.call_later(0, lambda: self._give_up(generation, reason))
@@ -198,13 +203,13 @@ class WorkerSet:
         self._refill = self._reactor.call_later(delay, self.fill)
 
     def _spawn(self, generation: Generation) -> None:
-        """Fork a worker.  Raises OSError."""
+        """Fork a worker.  Raises what `REFUSALS` names."""
         ours, theirs = socket.socketpair()
         slot = self._free_slot()
         serial = self.workers_forked + 1
         try:
             pid = fork(lambda: self._become_worker(generation, serial, slot, ours, theirs))
-        except OSError:
+        except REFUSALS:
             ours.close()
             raise
         finally:
@@ -260,6 +265,7 @@ class WorkerSet:
                 wake=settings.wake,
                 counters=self._counters,
                 slot=self._counters.slot(slot),
+                entries=self._counters.entries(slot),
                 crypto=self._holdings.crypto,
                 make_plane=settings.make_plane,
                 sandbox=self._holdings.sandbox,
@@ -289,8 +295,22 @@ class WorkerSet:
         for older in list(self.generations):
             if older.number < generation.number and older.state is State.SERVING:
                 older.drain()
+                self._limit_draining(older)
         self._forget_gone()
         self._owner.on_serving(generation)
+
+    def _limit_draining(self, generation: Generation) -> None:
+        """Its connections have so much time from the moment at which it began to drain."""
+        if generation.state is State.DRAINING:
+            has_had = time.monotonic() - (generation.drains_since or time.monotonic())
+            generation.timeout = self._reactor.call_later(
+                max(0.0, self._settings.drain_timeout - has_had),
+                lambda: self._time_out(generation),
+            )
+
+    def _time_out(self, generation: Generation) -> None:
+        self._log.event(DrainTimedOut(generation.number, len(generation.workers)))
+        generation.stop()
 
     # Deaths
 
@@ -374,6 +394,7 @@ class WorkerSet:
             {
                 "number": generation.number,
                 "state": generation.state.value,
+                "drains_since": generation.drains_since,
                 "workers": [
                     {
                         "pid": process.pid,

@@ -104,7 +104,7 @@ def test_it_waits_until_a_name_means_something_if_asked_to(
     server = stage.start(
         *names.beginning, ours("spiped"), "-d", *words, "-k", stage.key, "-F", "-D"
     )
-    line = f"spiped: Error resolving socket address: {values[option]}\n"
+    line = f"spiped: Error resolving socket address: {values[option]}: "
     server.wait_to_say(line)
     assert not is_listening(source)
     names.define("later.example", "127.0.0.1")

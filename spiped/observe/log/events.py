@@ -181,6 +181,17 @@ class Reloaded(Record):
     draining: int
 
 
+@event(
+    WARNING,
+    "Drain timeout: connections of generation {generation} are reset ({workers} workers end)",
+)
+class DrainTimedOut(Record):
+    """Connections of before a reload or an upgrade have had the time that they were given."""
+
+    generation: int
+    workers: int
+
+
 @event(ERROR, "Reload failed: the old key stays in force")
 class ReloadFailed(Record):
     """The reasons have been logged before."""
@@ -195,6 +206,13 @@ class LogNotReopened(Record):
 @event(NOTICE, "Upgraded: this is version {version}")
 class Upgraded(Record):
     version: str
+
+
+@event(ERROR, "The new program says: {line}")
+class UpgradeRefused(Record):
+    """What a program says that cannot take over."""
+
+    line: str
 
 
 @event(ERROR, "Upgrade failed: nothing has changed")
@@ -269,12 +287,19 @@ class Crashed(Record):
     traceback: str
 
 
-# The target's name
+# Names
 
 
-@event(WARNING, "{reason}")
+@event(WARNING, "{reason} (trying again every second)")
+class NamesNotFound(Record):
+    """At the start with -D: an address could not be looked up."""
+
+    reason: str
+
+
+@event(WARNING, "{reason} (the addresses of before stay in use)")
 class TargetsNotFound(Record):
-    """The target's name could not be looked up; the addresses of before stay in use."""
+    """The target's name could not be looked up again."""
 
     reason: str
 

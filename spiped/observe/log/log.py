@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spiped.errors import OperatorError, describe
+from spiped.errors import OperatorError, describe_open
 from spiped.observe.log.events import (
     INFO,
     NOTICE,
@@ -59,7 +59,7 @@ class Log:
         try:
             self._sink = FileSink(path, fd)
         except OSError as error:
-            raise OperatorError(f"--log-file {path}: {describe(error)}") from error
+            raise OperatorError(f"--log-file {path}: {describe_open(error)}") from error
 
     def use_syslog(self, pipe: str) -> None:
         """Write to the system log, in the name of a pipe; warn here if there is no log daemon."""
@@ -78,4 +78,4 @@ class Log:
             try:
                 self._sink.reopen()
             except OSError as error:
-                self.event(LogNotReopened(self._sink.path, describe(error)))
+                self.event(LogNotReopened(self._sink.path, describe_open(error)))

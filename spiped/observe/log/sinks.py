@@ -7,6 +7,7 @@ import select
 import socket
 import time
 
+from spiped.descriptor_names import names_own_descriptor
 from spiped.lean_typing import Protocol, suppress
 
 SYSLOG_MAX = 4095
@@ -43,16 +44,19 @@ class FileSink:
     def __init__(self, path: str, fd: int | None = None) -> None:
         """Open the file, unless it is open already.  Raises OSError."""
         self.path = path
+        self._is_stream = names_own_descriptor(path)
         self._fd = _open(path) if fd is None else fd
 
     def fileno(self) -> int:
         return self._fd
 
     def reopen(self) -> None:
-        """Go on with the file that has the name now: logs are rotated.
+        """Go on with the file that has the name now: logs are rotated, but streams are not.
 
         Raises OSError if there can be none; then the old one stays in use.
         """
+        if self._is_stream:
+            return
         fd = _open(self.path)
         os.close(self._fd)
         self._fd = fd
