@@ -30,11 +30,22 @@ class Column(NamedTuple):
         return self.show is text
 
 
+class Trace(NamedTuple):
+    """A chart in each row, of what a field of it has been; on the screen only."""
+
+    field: str
+    title: str
+    width: int
+    rank: int
+    stretch: int
+
+
 class Table(NamedTuple):
-    """What one kind of rows is called, and their columns."""
+    """What one kind of rows is called, and their columns; the first of these tells them apart."""
 
     kind: str
     columns: tuple[Column, ...]
+    traces: tuple[Trace, ...] = ()
 
     def column(self, field: str) -> Column:
         return next(column for column in self.columns if column.field == field)
@@ -78,6 +89,9 @@ DAEMON = Table(
     ),
 )
 
+THROUGHPUT = Trace("throughput", "THROUGHPUT", 12, 2, 40)
+HANDSHAKES = Trace("established_rate", "HANDSHAKES", 12, 4, 20)
+
 PIPES = Table(
     "pipe",
     (
@@ -99,6 +113,7 @@ PIPES = Table(
         Column("opened_rate", "OPENED/S", size, 9, "O", 1),
         Column("keys", "KEYS", count, 5, "K", 6),
     ),
+    (THROUGHPUT, HANDSHAKES),
 )
 
 WORKERS = Table(
@@ -121,6 +136,7 @@ WORKERS = Table(
         Column("cpu_seconds", "CPU TIME", duration, 9, "I", 6),
         Column("memory_bytes", "MEMORY", size, 7, "M", 1),
     ),
+    (THROUGHPUT, HANDSHAKES),
 )
 
 CONNECTIONS = Table(
@@ -139,8 +155,9 @@ CONNECTIONS = Table(
         Column("opened", "OPENED", size, 7, "N", 3),
         Column("sealed_rate", "SEALED/S", size, 9, "S", 1),
         Column("opened_rate", "OPENED/S", size, 9, "O", 1),
-        Column("queued", "QUEUED", size, 7, "Q", 2),
+        Column("queued", "QUEUED", size, 7, "Q", 4),
     ),
+    (THROUGHPUT,),
 )
 
 PARTS = re.compile("[0-9]+|[^0-9]+", re.ASCII)

@@ -10,7 +10,7 @@ import time
 
 from rich.console import Console
 
-from spiped.lean_typing import suppress
+from spiped.lean_typing import NoReturn, suppress
 from spiped.options.settings import TopOptions
 from spiped.process.signals import is_ignored
 from spiped.top.address import Address, NoAnswer
@@ -70,7 +70,7 @@ class Live:
         self._shown = Record()  # what is looked at: in a pause, that of before
         self._trouble = ""
         self._answered = time.monotonic()
-        self._frame = Frame([], (0,) * len(TABLES), (0,) * len(TABLES))
+        self._frame = Frame([], (0,) * len(self._view.offsets), (0,) * len(self._view.offsets))
         self._signals = _Signals()
         self._poller = Poller(address, self._query, options.interval, self._signals.wake)
 
@@ -81,8 +81,8 @@ class Live:
             raise first
         self._take(first)
         self._signals.catch()
-        self._terminal.enter()
         try:
+            self._terminal.enter()
             while not self._view.ended:
                 self._show()
                 self._wait()
@@ -129,13 +129,17 @@ class Live:
             self._view = self._view._replace(ended=True)
             for ending in ENDING:  # a terminal that takes nothing holds us up: one more ends us
                 if not is_ignored(ending):
-                    signal.signal(ending, signal.SIG_DFL)
+                    signal.signal(ending, self._give_up)
         elif number == signal.SIGTSTP:
             self._suspend()
         elif number == signal.SIGCONT:  # whoever stopped us may have used the terminal
             self._terminal.enter()
         else:
             self._terminal.forget()
+
+    def _give_up(self, number: int, frame: object) -> NoReturn:
+        self._terminal.abandon()
+        os._exit(0)
 
     def _suspend(self) -> None:
         """Let the shell have the terminal until it wants us back."""
@@ -147,7 +151,7 @@ class Live:
         for key in keys:
             if key == "ctrl-l":
                 self._terminal.forget()
-            index = self._view.focus
+            index = self._view.scrolled
             self._view = press(self._view, key, self._frame.rows[index], self._frame.pages[index])
         self._poller.want(self._query)
 

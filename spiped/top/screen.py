@@ -12,9 +12,9 @@ from rich.text import Text
 
 from spiped.lean_typing import NamedTuple
 from spiped.top import figures
-from spiped.top.columns import CONNECTIONS, TABLES, Column, Table, ordered
+from spiped.top.columns import CONNECTIONS, TABLES, Column, Table, Trace, ordered
 from spiped.top.figures import UNKNOWN, count, duration, rate, size
-from spiped.top.snapshot import Record, Row, Sample, Snapshot
+from spiped.top.snapshot import Record, Row, Snapshot, Traces, trace_key
 from spiped.top.view import View, keeps
 
 # Colours say nothing that words do not say as well, and attributes remain where there are none.
@@ -40,10 +40,13 @@ CHARTS = (
     ("opened", "opened_rate", "magenta"),
     ("handshakes", "established_rate", "yellow"),
 )
+TRACE_STYLES = {"throughput": "cyan", "established_rate": "yellow"}
 LABEL_WIDTH = 10
 VALUE_WIDTH = 10
-PEAK_WIDTH = 14
+PEAK_WIDTH = 16
+WIDE = 60  # cells, from which on charts tell their maximum
 TALL = 36  # lines, from which on charts are taller, and there are blank lines
+SHORT = 16  # lines, below which the tables need those that can be missed
 CHART_LINES = 3
 
 KEYS = (
@@ -52,9 +55,9 @@ KEYS = (
     ("p", "pause"),
     ("/", "filter"),
     ("Tab", "table"),
-    ("←→", "sort"),
+    ("Left Right", "sort"),
     ("r", "reverse"),
-    ("↑↓", "scroll"),
+    ("Up Down", "scroll"),
 )
 
 
@@ -64,10 +67,11 @@ class Glyphs(NamedTuple):
     levels: str  # of a chart: nothing, and from little to much
     down: str
     up: str
+    line: str
 
 
-BLOCKS = Glyphs(" ▁▂▃▄▅▆▇█", "▼", "▲")
-ASCII = Glyphs(" _.-:=+*#", "v", "^")
+BLOCKS = Glyphs(" ▁▂▃▄▅▆▇█", "▼", "▲", "─")
+ASCII = Glyphs(" _.-:=+*#", "v", "^", "-")
 
 
 def glyphs_for(encoding: str) -> Glyphs:
@@ -79,11 +83,11 @@ def glyphs_for(encoding: str) -> Glyphs:
 
 
 class Frame(NamedTuple):
-    """Lines of a screen, and how many rows of each table they show of how many."""
+    """Lines of a screen, and how much of what can be scrolled they show."""
 
     lines: list[Text]
-    pages: tuple[int, ...]
-    rows: tuple[int, ...]
+    pages: tuple[int, ...]  # rows that there is room for, of each table, and lines of the help
+    rows: tuple[int, ...]  # how many there are
 
 
 def frame(
@@ -93,12 +97,15 @@ def frame(
     snapshot = record.newest
     is_tall = height is None or height >= TALL
     tables = [_sorted(snapshot, view, index) for index in range(len(TABLES))]
-    top = [_title(snapshot, view), *_warnings(snapshot, notice, width), *_totals(snapshot, width)]
-    chart = width - LABEL_WIDTH - VALUE_WIDTH - PEAK_WIDTH - 3
+    totals = _totals(snapshot, width)
+    if height is not None and height < SHORT:
+        totals = totals[:1]
+    top = [_title(snapshot, view), *_warnings(snapshot, notice, width), *totals]
     if height is None:  # of one moment there is no chart
         top += _charts(record, glyphs, 0, 1)
     else:
-        top += _charts(record, glyphs, max(0, chart), CHART_LINES if is_tall else 1)
+        top += _charts(record, glyphs, width, CHART_LINES if is_tall else 1)
+    traces = None if height is None else record.traces
     gap = 1 if is_tall else 0
     wanted = [gap + 1 + len(rows) for rows in tables]
     heights = wanted
@@ -108,17 +115,20 @@ def frame(
     for index, rows in enumerate(tables):
         if heights[index]:
             middle += [Text()] * gap
-            middle += _table(rows, view, index, glyphs, width, heights[index] - gap)
+            page = heights[index] - gap
+            middle += _table(rows, traces, view, index, glyphs, width, page)
     lines = [*top, *middle]
     if height is not None:
         lines += [Text()] * (height - len(lines) - 1)
         lines = [*lines[: height - 1], _bottom(snapshot, view, len(tables[-1]))]
+    help_lines = _help(view, min(HELP_WIDTH, max(1, width - 4)))
+    help_page = max(1, len(lines) - 2)
     if view.help:
-        lines = _over(lines, _help(view), width)
+        lines = _over(lines, help_lines, view.offsets[-1], width, glyphs.line)
     for line in lines:
         line.truncate(width, overflow="ellipsis")
-    pages = tuple(max(0, lines - 1 - gap) for lines in heights)
-    return Frame(lines, pages, tuple(map(len, tables)))
+    pages = (*(max(0, lines - 1 - gap) for lines in heights), help_page)
+    return Frame(lines, pages, (*map(len, tables), len(help_lines)))
 
 
 # Above the tables
@@ -198,20 +208,23 @@ def _pairs(pairs: Sequence[tuple[str, str]], width: int) -> Text:
 
 
 def _charts(record: Record, glyphs: Glyphs, width: int, height: int) -> list[Text]:
+    """The charts in so many cells; without a width, what they would be about."""
     daemon = record.newest.daemon
+    tells_peak = width >= WIDE
+    cells = max(0, width - LABEL_WIDTH - VALUE_WIDTH - 1 - (PEAK_WIDTH if tells_peak else 0))
     lines = []
     for (name, field, style), numbers in zip(
         CHARTS, zip(*record.samples, strict=True), strict=True
     ):
         show = rate if field == "established_rate" else size
-        rows, peak = spark(numbers, width, height, glyphs.levels)
+        rows, peak = spark(numbers, cells, height, glyphs.levels)
         value = UNKNOWN if daemon[field] is None else f"{show(daemon[field])}/s"
         for i, row in enumerate(rows):
             label = [(f"{name:<{LABEL_WIDTH}}", LABEL), (f"{value:>{VALUE_WIDTH}}", TITLE)]
             if i < height - 1:
                 label = [(" " * (LABEL_WIDTH + VALUE_WIDTH), "")]
             line = Text.assemble(*label, " ", (row, style))
-            if i == 0 and peak is not None:
+            if i == 0 and tells_peak and peak is not None:
                 line.append(f"  max {show(peak)}/s", LABEL)
             lines.append(line)
     return lines
@@ -267,15 +280,24 @@ def _heights(wanted: list[int], room: int | None, focus: int, least: int) -> lis
 
 
 def _table(
-    rows: list[Row], view: View, index: int, glyphs: Glyphs, width: int, height: int
+    rows: list[Row],
+    traces: Traces | None,
+    view: View,
+    index: int,
+    glyphs: Glyphs,
+    width: int,
+    height: int,
 ) -> list[Text]:
     table = TABLES[index]
     order = view.orders[index]
-    columns = fitting(table, order.field, width)
+    columns = fitting(table, order.field, width, charts=traces is not None)
     style = HEADER_IN_FOCUS if index == view.focus else HEADER
     header = Text(style=style)
     for column, cells in columns:
         title = Text(column.title)
+        if isinstance(column, Trace):
+            header.append_text(_padded(title, cells)).append(" ")
+            continue
         if index == view.focus and column.letter:
             title.stylize(HOT, at := column.title.index(column.letter), at + 1)
         if column.field == order.field:
@@ -283,12 +305,26 @@ def _table(
         header.append_text(_cell(title, column, cells)).append(" ")
     header.truncate(width, pad=True)
     offset = max(0, min(view.offsets[index], len(rows) - (height - 1)))
-    return [header, *(_line(row, columns) for row in rows[offset : offset + height - 1])]
+    lines = [header]
+    for row in rows[offset : offset + height - 1]:
+        lines.append(_line(table, row, traces or {}, columns, glyphs))
+    return lines
 
 
-def _line(row: Row, columns: list[tuple[Column, int]]) -> Text:
+def _line(
+    table: Table,
+    row: Row,
+    traces: Traces,
+    columns: list[tuple[Column | Trace, int]],
+    glyphs: Glyphs,
+) -> Text:
     line = Text()
     for column, cells in columns:
+        if isinstance(column, Trace):
+            values = traces.get(trace_key(table, row, column.field), ())
+            (chart,), _ = spark(values, cells, 1, glyphs.levels)
+            line.append(chart, TRACE_STYLES[column.field]).append(" ")
+            continue
         value = row[column.field]
         style = STATES.get(value, "") if column.is_text else ""
         line.append_text(_cell(Text(column.show(value), style), column, cells)).append(" ")
@@ -296,17 +332,29 @@ def _line(row: Row, columns: list[tuple[Column, int]]) -> Text:
 
 
 def _cell(text: Text, column: Column, cells: int) -> Text:
-    text.truncate(cells, overflow="ellipsis", pad=column.is_text)
-    if not column.is_text:
-        text.pad_left(max(0, cells - text.cell_len))
+    if column.is_text:
+        return _padded(text, cells)
+    text.truncate(cells, overflow="ellipsis")
+    text.pad_left(max(0, cells - text.cell_len))
     return text
 
 
-def fitting(table: Table, sorted_by: str, width: int) -> list[tuple[Column, int]]:
+def _padded(text: Text, cells: int) -> Text:
+    text.truncate(cells, overflow="ellipsis", pad=True)
+    return text
+
+
+def fitting(
+    table: Table, sorted_by: str, width: int, *, charts: bool
+) -> list[tuple[Column | Trace, int]]:
     """The columns for which there is room, the one that is sorted by always; and their widths."""
-    columns = list(table.columns)
+
+    def is_sorted_by(column: Column | Trace) -> bool:
+        return isinstance(column, Column) and column.field == sorted_by
+
+    columns: list[Column | Trace] = [*table.columns, *(table.traces if charts else ())]
     while len(columns) > 1 and sum(column.width + 1 for column in columns) > width + 1:
-        columns.remove(max(reversed(columns), key=lambda c: c.rank if c.field != sorted_by else 0))
+        columns.remove(max(reversed(columns), key=lambda c: 0 if is_sorted_by(c) else c.rank))
     spare = width + 1 - sum(column.width + 1 for column in columns)
     widths = []
     stretches = sum(column.stretch for column in columns)
@@ -336,43 +384,48 @@ def _listed(snapshot: Snapshot, view: View, shown: int) -> Text:
     return Text.assemble(text, (f" with {view.filter}", WARN) if view.filter else "")
 
 
-def _help(view: View) -> list[Text]:
+def _help(view: View, width: int) -> list[Text]:
     sorting = "  ".join(f"{c.letter} {c.title.lower()}" for c in view.table.sortable)
     lines = [
         ("Keys", TITLE),
         ("q              quit", ""),
         ("h ?            this help", ""),
-        ("p Space        pause, and go on", ""),
-        ("/              show only connections with this text; Esc: all", ""),
-        ("Tab, Shift-Tab the next table, the one before", ""),
-        ("↑ ↓ PgUp PgDn  scroll it, also with Home and End", ""),
-        ("← →            sort it by the next column, the one before", ""),
-        ("r              sort it the other way round", ""),
+        ("p Space        pause, go on", ""),
+        ("/              filter the connections", ""),
+        ("Esc            show all of them", ""),
+        ("Tab Shift-Tab  next table, or last", ""),
+        ("Up Down        scroll it", ""),
+        ("PgUp PgDn      scroll it by pages", ""),
+        ("Home End       first row, last row", ""),
+        ("Left Right     sort by next column", ""),
+        ("r              sort in reverse", ""),
         ("", ""),
         (f"Sort the table of {view.table.kind}s by", TITLE),
     ]
     words = [Text(line, style) for line, style in lines]
     row = Text()
     for item in sorting.split("  "):
-        if row.cell_len + len(item) > HELP_WIDTH:
+        if row.cell_len + len(item) > width:
             words.append(row)
             row = Text()
         row.append(f"{item}  ")
-    return [*words, row, Text(), Text("Any key closes this.", LABEL)]
+    return [*words, row, Text(), Text("Up, Down: scroll.  Else: close.", LABEL)]
 
 
 HELP_WIDTH = 62
 
 
-def _over(lines: list[Text], above: list[Text], width: int) -> list[Text]:
-    """Lay some lines over the middle of others."""
+def _over(lines: list[Text], above: list[Text], offset: int, width: int, stroke: str) -> list[Text]:
+    """Lay lines over the middle of others; of what is too long, a page from an offset on."""
     inner = min(HELP_WIDTH, max(1, width - 4))
     left = max(0, (width - inner - 4) // 2)
-    framed = [Text("─" * inner), *(line.copy() for line in above), Text("─" * inner)]
+    page = max(1, len(lines) - 2)
+    offset = max(0, min(offset, len(above) - page))
+    shown = above[offset : offset + page]
+    framed = [Text(stroke * inner), *shown, Text(stroke * inner)]
     for i, line in enumerate(framed):
-        line.truncate(inner, overflow="ellipsis", pad=True)
-        edge = "─" if i in (0, len(framed) - 1) else " "
-        framed[i] = Text.assemble(" " * left, edge, edge, line, edge, edge)
+        edge = stroke if i in (0, len(framed) - 1) else " "
+        framed[i] = Text.assemble(" " * left, edge * 2, _padded(line, inner), edge * 2)
     start = max(0, (len(lines) - len(framed)) // 2)
     result = [*lines[:start], *framed, *lines[start + len(framed) :]]
     return result[: len(lines)]

@@ -13,15 +13,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from spiped.lean_typing import Any, NamedTuple
 from spiped.observe.log.printable import printable
 from spiped.top.client import Answer
-from spiped.top.columns import CONNECTIONS, DAEMON, PIPES, WORKERS, Table
+from spiped.top.columns import CONNECTIONS, DAEMON, PIPES, TABLES, WORKERS, Table
 
 TEXT_MAX = 256  # characters
 NUMBER_MAX = 1e24
 SAMPLES_MAX = 1000  # more than any terminal has columns
+# For each row there is a chart, of the last values, and only as long as it is among the first rows
+TRACE_MAX = 60
+TRACED_MAX = 2000
 # Over which the processor time of a worker is averaged: it is sampled less often than we look
 SPAN = 10.0  # seconds
 
 Row = dict[str, Any]
+# What a field of a row has been, oldest first; by the kind of the row, its first column, the field
+Traces = dict[tuple[str, Any, str], tuple[float | None, ...]]
 
 
 class Sample(NamedTuple):
@@ -53,6 +58,7 @@ class Record(NamedTuple):
 
     snapshots: tuple[Snapshot, ...] = ()  # those of the last seconds
     samples: tuple[Sample, ...] = ()
+    traces: Traces = {}  # noqa: RUF012  # never changed
 
     @property
     def newest(self) -> Snapshot:
@@ -67,7 +73,11 @@ def seen(record: Record, answer: Answer) -> Record:
     # of old ones, connections are of no use any more
     older = [old._replace(connections=[]) for old in record.snapshots]
     recent = [old for old in older[:-1] if snapshot.received - old.received <= SPAN]
-    return Record((*recent, *older[-1:], snapshot), _with_sample(record, sample))
+    return Record(
+        (*recent, *older[-1:], snapshot),
+        _with_sample(record, sample),
+        _traces(snapshot, record.traces),
+    )
 
 
 def missed(record: Record) -> Record:
@@ -77,6 +87,21 @@ def missed(record: Record) -> Record:
 
 def _with_sample(record: Record, sample: Sample) -> tuple[Sample, ...]:
     return (*record.samples, sample)[-SAMPLES_MAX:]
+
+
+def trace_key(table: Table, row: Row, field: str) -> tuple[str, Any, str]:
+    return (table.kind, row[table.columns[0].field], field)
+
+
+def _traces(snapshot: Snapshot, past: Traces) -> Traces:
+    """The traces with what there is now; those of rows that are gone are forgotten."""
+    traces: Traces = {}
+    for table in TABLES:
+        for row in snapshot.rows(table)[:TRACED_MAX]:
+            for trace in table.traces:
+                key = trace_key(table, row, trace.field)
+                traces[key] = (*past.get(key, ())[1 - TRACE_MAX :], row[trace.field])
+    return traces
 
 
 def _snapshot(answer: Answer, past: Sequence[Snapshot]) -> Snapshot:
@@ -169,8 +194,8 @@ SUMS = ("active", "unauthenticated", "accepted", "established", "sealed", "opene
 LIMITS = ("limit", "unauthenticated_limit")
 
 
-def _total(rows: Iterable[Row], field: str) -> float | None:
-    known = [row[field] for row in rows if row[field] is not None]
+def _total(rows: Iterable[Row], *fields: str) -> float | None:
+    known = [row[field] for row in rows for field in fields if row[field] is not None]
     return sum(known) if known else None
 
 
@@ -210,6 +235,8 @@ def _compare(snapshot: Snapshot, past: Sequence[Snapshot]) -> None:
             row[field] = _rate(row[counter], old[counter] if old else None, seconds)
     for worker in snapshot.workers:
         worker["cpu"] = _processor(worker, snapshot, since)
+    for row in (*snapshot.pipes, *snapshot.workers, *snapshot.connections):
+        row["throughput"] = _total([row], "sealed_rate", "opened_rate")
 
 
 def _pairs(snapshot: Snapshot, last: Snapshot | None) -> Iterator[tuple[Row, Row | None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 import termios
 import tty
@@ -18,6 +19,7 @@ from spiped.top.keys import keys_of
 FALLBACK = os.terminal_size((80, 24))
 # Within which the rest of a key's sequence follows its first byte, the one that Escape sends alone
 SEQUENCE_TIME = 0.1  # seconds
+GIVE_BACK = b"\x1b[?25h\x1b[?1049l"  # show the cursor, leave our own screen
 
 
 class Terminal:
@@ -55,6 +57,14 @@ class Terminal:
             self._console.set_alt_screen(False)
         with suppress(OSError, termios.error):  # it has gone
             termios.tcsetattr(self._input, termios.TCSADRAIN, self._mode)
+
+    def abandon(self) -> None:
+        """Give it back as far as that needs no waiting."""
+        with suppress(OSError, termios.error):
+            termios.tcsetattr(self._input, termios.TCSANOW, self._mode)
+            output = sys.stdout.fileno()
+            if select.select([], [output], [], 0)[1]:
+                os.write(output, GIVE_BACK)
 
     @property
     def size(self) -> os.terminal_size:

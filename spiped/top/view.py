@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from spiped.lean_typing import NamedTuple
-from spiped.top.columns import TABLES, Column, Table
+from spiped.top.columns import CONNECTIONS, TABLES, Column, Table
 
 FILTER_MAX = 100  # characters
+CONNECTIONS_INDEX = TABLES.index(CONNECTIONS)
+HELP_INDEX = len(TABLES)  # among what can be scrolled
 
 
 class Order(NamedTuple):
@@ -21,8 +23,9 @@ class View(NamedTuple):
     """What the operator has chosen to see."""
 
     orders: tuple[Order, ...]  # of each table
-    offsets: tuple[int, ...] = (0,) * len(TABLES)  # the first row that is shown of each
-    focus: int = len(TABLES) - 1  # which table keys are about: the connections, at first
+    # the first row that is shown of each, and the first line of the help
+    offsets: tuple[int, ...] = (0,) * (len(TABLES) + 1)
+    focus: int = CONNECTIONS_INDEX  # which table keys are about: the connections, at first
     filter: str = ""
     typing: bool = False  # what is typed is the filter
     paused: bool = False
@@ -32,6 +35,11 @@ class View(NamedTuple):
     @property
     def table(self) -> Table:
         return TABLES[self.focus]
+
+    @property
+    def scrolled(self) -> int:
+        """What the keys for scrolling move."""
+        return HELP_INDEX if self.help else self.focus
 
     @property
     def order(self) -> Order:
@@ -51,15 +59,15 @@ def natural_order(column: Column) -> Order:
 
 
 def press(view: View, key: str, rows: int, page: int) -> View:
-    """The view after a key; the table in focus has so many rows, and room for a page of them."""
+    """The view after a key; what it scrolls has so many rows, and room for a page of them."""
     if view.typing:
         return _type(view, key)
+    if key in ("up", "down", "page up", "page down", "home", "end"):
+        return _scroll(view, key, rows, page)
     if view.help:
         return view._replace(help=False, ended=key == "q")
     if key in SIMPLE:
         return SIMPLE[key](view)
-    if key in ("up", "down", "page up", "page down", "home", "end"):
-        return _scroll(view, key, rows, page)
     for column in view.table.sortable:
         if key == column.letter:
             return _sort(view, column)
@@ -81,12 +89,12 @@ def _type(view: View, key: str) -> View:
 
 
 def _filter(view: View, text: str) -> View:
-    return view._replace(filter=text, offsets=(*view.offsets[:-1], 0))
+    return _with_offset(view._replace(filter=text), CONNECTIONS_INDEX, 0)
 
 
 def _scroll(view: View, key: str, rows: int, page: int) -> View:
     last = max(0, rows - page)
-    offset = min(view.offsets[view.focus], last)
+    offset = min(view.offsets[view.scrolled], last)
     moved = {
         "up": offset - 1,
         "down": offset + 1,
@@ -95,12 +103,12 @@ def _scroll(view: View, key: str, rows: int, page: int) -> View:
         "home": 0,
         "end": last,
     }[key]
-    return _with_offset(view, max(0, min(moved, last)))
+    return _with_offset(view, view.scrolled, max(0, min(moved, last)))
 
 
-def _with_offset(view: View, offset: int) -> View:
+def _with_offset(view: View, index: int, offset: int) -> View:
     offsets = list(view.offsets)
-    offsets[view.focus] = offset
+    offsets[index] = offset
     return view._replace(offsets=tuple(offsets))
 
 
@@ -118,7 +126,7 @@ def _reverse(view: View) -> View:
 def _with_order(view: View, order: Order) -> View:
     orders = list(view.orders)
     orders[view.focus] = order
-    return _with_offset(view._replace(orders=tuple(orders)), 0)
+    return _with_offset(view._replace(orders=tuple(orders)), view.focus, 0)
 
 
 def _neighbour(view: View, step: int) -> View:
@@ -128,17 +136,21 @@ def _neighbour(view: View, step: int) -> View:
     return _with_order(view, natural_order(columns[(at + step) % len(columns)]))
 
 
+def _help(view: View) -> View:
+    return _with_offset(view._replace(help=True), HELP_INDEX, 0)
+
+
 def _focus(view: View, step: int) -> View:
     return view._replace(focus=(view.focus + step) % len(TABLES))
 
 
 SIMPLE: dict[str, Callable[[View], View]] = {
     "q": lambda view: view._replace(ended=True),
-    "h": lambda view: view._replace(help=True),
-    "?": lambda view: view._replace(help=True),
+    "h": lambda view: _help(view),
+    "?": lambda view: _help(view),
     "p": lambda view: view._replace(paused=not view.paused),
     " ": lambda view: view._replace(paused=not view.paused),
-    "/": lambda view: view._replace(typing=True, focus=len(TABLES) - 1),
+    "/": lambda view: view._replace(typing=True, focus=CONNECTIONS_INDEX),
     "escape": lambda view: _filter(view, ""),
     "r": _reverse,
     "tab": lambda view: _focus(view, 1),
