@@ -89,15 +89,15 @@ DAEMON = Table(
     ),
 )
 
-THROUGHPUT = Trace("throughput", "THROUGHPUT", 12, 2, 40)
-HANDSHAKES = Trace("established_rate", "HANDSHAKES", 12, 4, 20)
+THROUGHPUT = Trace("throughput", "THROUGHPUT", 10, 2, 40)
+HANDSHAKES = Trace("established_rate", "HANDSHAKES", 10, 4, 20)
 
 PIPES = Table(
     "pipe",
     (
         Column("name", "PIPE", text, 8, "P", 1, 24),
         Column("mode", "MODE", text, 8, "M", 3),
-        Column("source", "SOURCE", text, 17, "S", 4, 30),
+        Column("source", "SOURCE", text, 17, "U", 4, 30),
         Column("target", "TARGET", text, 17, "T", 4, 30),
         Column("target_state", "TARGETS", text, 9, "E", 1),
         Column("active", "ACTIVE", count, 7, "A", 1),
@@ -109,7 +109,7 @@ PIPES = Table(
         Column("established_rate", "HANDSH/S", rate, 9, "H", 1),
         Column("sealed", "SEALED", size, 7, "D", 5),
         Column("opened", "OPENED", size, 7, "N", 5),
-        Column("sealed_rate", "SEALED/S", size, 9, "U", 1),
+        Column("sealed_rate", "SEALED/S", size, 9, "S", 1),
         Column("opened_rate", "OPENED/S", size, 9, "O", 1),
         Column("keys", "KEYS", count, 5, "K", 6),
     ),
@@ -127,7 +127,7 @@ WORKERS = Table(
         Column("unauthenticated", "STRANGERS", count, 10, "R", 3),
         Column("accepted", "ACCEPTED", count, 10, "C", 5),
         Column("established", "ESTABL.", count, 10, "B", 5),
-        Column("established_rate", "HANDSH/S", rate, 9, "H", 2),
+        Column("established_rate", "HANDSH/S", rate, 9, "H", 3),
         Column("sealed", "SEALED", size, 7, "D", 5),
         Column("opened", "OPENED", size, 7, "N", 5),
         Column("sealed_rate", "SEALED/S", size, 9, "S", 1),
@@ -150,9 +150,9 @@ CONNECTIONS = Table(
         Column("target", "TARGET", text, 17, "G", 4, 30),
         Column("state", "STATE", text, 11, "T", 2),
         Column("age", "AGE", duration, 6, "A", 1),
-        Column("idle", "IDLE", duration, 6, "I", 1),
-        Column("sealed", "SEALED", size, 7, "D", 3),
-        Column("opened", "OPENED", size, 7, "N", 3),
+        Column("idle", "IDLE", duration, 6, "I", 3),
+        Column("sealed", "SEALED", size, 7, "D", 4),
+        Column("opened", "OPENED", size, 7, "N", 4),
         Column("sealed_rate", "SEALED/S", size, 9, "S", 1),
         Column("opened_rate", "OPENED/S", size, 9, "O", 1),
         Column("queued", "QUEUED", size, 7, "Q", 4),

@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 
 SEQUENCE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O[ -~])")
-BEGINNING = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|O)?\Z")
+CHARACTER = re.compile(
+    rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}|[\x00-\xff]"
+)
+BEGINNING = re.compile(
+    rb"(?:\x1b(?:\[[0-?]*[ -/]*|O)?"
+    rb"|[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})\Z"
+)
 
 SEQUENCES = {
     b"A": "up",
@@ -47,22 +53,12 @@ def keys_of(data: bytes, more_may_come: bool) -> tuple[list[str], bytes]:
             keys.append(SEQUENCES.get(found[0][2:], ""))
         elif more_may_come and BEGINNING.match(data):
             break
-        elif found := re.match(b"[\x00-\x1f\x7f]", data):
-            keys.append(CONTROLS.get(found[0], ""))
         else:
-            length = _length(data[0])
-            if more_may_come and len(data) < length:
-                break
-            keys.append(_character(data[:length]))
-            data = data[length:]
-            continue
-        data = data[len(found[0]) :]
+            found = CHARACTER.match(data)
+            assert found is not None
+            keys.append(CONTROLS.get(found[0]) or _character(found[0]))
+        data = data[found.end() :]
     return [key for key in keys if key], data
-
-
-def _length(first: int) -> int:
-    """Of the UTF-8 form of a character, by its first byte."""
-    return 1 if first < 0xC0 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
 
 
 def _character(data: bytes) -> str:

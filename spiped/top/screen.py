@@ -273,7 +273,7 @@ def _heights(wanted: list[int], room: int | None, focus: int, least: int) -> lis
     for share in (max(least + 1, room // 4), room):
         for i in turns:
             more = min(wanted[i], share) - heights[i]
-            if room >= least:
+            if heights[i] or room >= least:
                 heights[i] += max(0, min(more, room))
                 room -= max(0, min(more, room))
     return heights
@@ -328,6 +328,7 @@ def _line(
         value = row[column.field]
         style = STATES.get(value, "") if column.is_text else ""
         line.append_text(_cell(Text(column.show(value), style), column, cells)).append(" ")
+    line.right_crop(1)
     return line
 
 
