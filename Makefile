@@ -37,7 +37,8 @@ $(VENV)/ready: pyproject.toml $(VENV)/interpreter
 	$(PYTHON) -m venv $(VENV) || { \
 	    echo 'Python lacks venv: on Debian, apt-get install python3-venv python3-dev' >&2; exit 1; }
 	$(BIN)/pip install -q --upgrade pip 'setuptools>=66' 'cffi>=1.15'
-	$(BIN)/pip install -q 'pycryptodome>=3.11' 'psutil>=5.9' 'rich>=13' 'pytest>=8' 'hypothesis>=6.100'
+	$(BIN)/pip install -q 'pycryptodome>=3.11' 'psutil>=5.9' 'h11>=0.14' 'rich>=13' \
+	    'pytest>=8' 'hypothesis>=6.100' 'prometheus-client>=0.16'
 	touch $@
 
 # Another interpreter needs another environment; without PYTHON=, the one that is there will do.

@@ -24,7 +24,7 @@ from spiped.observe.slot import (
     Field,
     Slot,
 )
-from spiped.process.shared_file import anonymous_file
+from spiped.process.shared_file import anonymous_file, reopen_for_reading
 
 HEADER_BYTES = 4096  # the description, and in the last 8 bytes how many slots are in use
 PAGE_BYTES = 4096
@@ -58,6 +58,7 @@ class Counters:
         self.inherited: list[Foreign | None] = [*([None] if used_on else []), *self.before]
         self.stride: int = ours["slot_bytes"] // 8  # of slots, in numbers
         self._entries = entries
+        self._may_write = True
         if used_on:
             self._file = inherited[0]
             there = (os.fstat(self._file).st_size - HEADER_BYTES) // (8 * self.stride)
@@ -74,8 +75,10 @@ class Counters:
 
     def _attach(self) -> None:
         size = HEADER_BYTES + self.slots * self.stride * 8
-        os.ftruncate(self._file, size)
-        self._map = mmap.mmap(self._file, size)
+        if self._may_write:
+            os.ftruncate(self._file, size)
+        access = mmap.ACCESS_WRITE if self._may_write else mmap.ACCESS_READ
+        self._map = mmap.mmap(self._file, size, access=access)
         whole = memoryview(self._map)
         self.view = whole[HEADER_BYTES:].cast("Q")
         self.used = whole[HEADER_BYTES - 8 : HEADER_BYTES].cast("Q")  # the number of slots in use
@@ -89,6 +92,27 @@ class Counters:
             self.slots = slots
             self._attach()
         self.used[0] = slots
+
+    def only_look(self) -> None:
+        """Be unable to write from now on, in a process that was forked to look.  Raises OSError.
+
+        Nobody in this process may refer to a slot that was asked for before.
+        """
+        for foreign in self.before:
+            foreign.only_look()
+        before = self._map
+        self.view.release()
+        self.used.release()
+        self._may_write = False
+        self._file = reopen_for_reading(self._file)
+        self._attach()
+        before.close()
+
+    def follow(self) -> None:
+        """See the slots that another process has added."""
+        if os.fstat(self._file).st_size > len(self._map):
+            self.slots = (os.fstat(self._file).st_size - HEADER_BYTES) // (8 * self.stride)
+            self._attach()
 
     def files(self) -> list[int]:
         """The descriptors of all memory in which workers count, ours first."""
@@ -163,10 +187,21 @@ class Foreign:
         layout = _layout(file) or {"slot_bytes": 8, "fields": {}}
         self._width: int = layout["slot_bytes"] // 8
         self._places = dict(_places(layout))
-        self._map = mmap.mmap(file, os.fstat(file).st_size)
+        self._attach(mmap.ACCESS_WRITE)
+
+    def _attach(self, access: int) -> None:
+        self._map = mmap.mmap(self._file, os.fstat(self._file).st_size, access=access)
         slots = (len(self._map) - HEADER_BYTES) // (self._width * 8)
         end = HEADER_BYTES + max(0, slots) * self._width * 8
         self._view = memoryview(self._map)[HEADER_BYTES:end].cast("Q")
+
+    def only_look(self) -> None:
+        """As `Counters.only_look`."""
+        before = self._map
+        self._view.release()
+        self._file = reopen_for_reading(self._file)
+        self._attach(mmap.ACCESS_READ)
+        before.close()
 
     def fileno(self) -> int:
         return self._file

@@ -50,7 +50,19 @@ class View:
         self._looks: dict[tuple[int, int], Look] = {}  # by worker and number
 
     def facts(self) -> Document:
-        return self._facts.read()
+        """What the supervisor says; all that it speaks of can be looked at."""
+        facts = self._facts.read()
+        self._counters.follow()
+        return facts
+
+    def only_look(self) -> list[int]:
+        """Be unable to write to what is seen, in a process that was forked to look.
+
+        Returns the descriptors that this needs.  Raises OSError.
+        """
+        self._counters.only_look()
+        self._facts.only_look()
+        return [*self._counters.files(), self._facts.fileno()]
 
     # Connections
 

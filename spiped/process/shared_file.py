@@ -19,3 +19,16 @@ def anonymous_file(name: str) -> int:
 
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
+
+
+def reopen_for_reading(file: int) -> int:
+    """Another descriptor of a file, with which nobody can make its memory writable again.
+
+    Closes the first one.  Where the system has no way to it, this is the first one.
+    """
+    for directory in ("/proc/self/fd", "/dev/fd"):
+        with suppress(OSError):
+            reading = os.open(f"{directory}/{file}", os.O_RDONLY | os.O_CLOEXEC)
+            os.close(file)
+            return reading
+    return file
