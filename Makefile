@@ -124,7 +124,7 @@ install:
 	umask 022 && \
 	mkdir -p '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(MAN1DIR)' && \
 	$(PYTHON) -m venv $(INSTALLER) && \
-	$(INSTALLER)/bin/pip install -q --target '$(DESTDIR)$(LIBDIR).new' '.[top]' && \
+	$(INSTALLER)/bin/pip install -q --target '$(DESTDIR)$(LIBDIR).new' '.[status,top]' && \
 	rm -rf $(INSTALLER) '$(DESTDIR)$(LIBDIR).new/bin' '$(DESTDIR)$(LIBDIR)' && \
 	mv '$(DESTDIR)$(LIBDIR).new' '$(DESTDIR)$(LIBDIR)' && \
 	$(PYTHON) init/program.py directory='$(DESTDIR)$(BINDIR)' \

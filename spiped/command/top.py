@@ -24,7 +24,7 @@ from spiped.top.view import Order, first_view, natural_order
 
 def main() -> NoReturn:
     name = program_name("spiped-top")
-    leave(run_program("spiped-top", name, lambda: _watch(name, read_top(sys.argv[1:]))))
+    leave(run_program("spiped-top", name, lambda log: _watch(name, read_top(sys.argv[1:]))))
 
 
 def _watch(name: str, options: TopOptions) -> int:

@@ -121,7 +121,7 @@ WORKERS = Table(
     (
         Column("id", "WORKER", number, 8, "W", 1),
         Column("pid", "PID", number, 8, "P", 1),
-        Column("generation", "GENERATION", number, 11, "G", 4),
+        Column("generation", "GENERATION", number, 11, "G", 5),
         Column("state", "STATE", text, 9, "T", 1),
         Column("active", "ACTIVE", count, 7, "A", 1),
         Column("unauthenticated", "STRANGERS", count, 10, "R", 3),
@@ -146,7 +146,7 @@ CONNECTIONS = Table(
         Column("pipe", "PIPE", text, 8, "P", 5, 12),
         Column("key", "KEY", text, 8, "K", 6, 12),
         Column("worker", "WORKER", number, 7, "W", 7),
-        Column("peer", "PEER", text, 17, "R", 1, 30),
+        Column("peer", "PEER", text, 21, "R", 1, 30),
         Column("target", "TARGET", text, 17, "G", 4, 30),
         Column("state", "STATE", text, 11, "T", 2),
         Column("age", "AGE", duration, 6, "A", 1),

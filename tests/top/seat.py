@@ -85,6 +85,12 @@ class Seat:
             return self.screen.text
 
     @property
+    def styled(self) -> str:
+        """The text with the sequences of its styles."""
+        with self._lock:
+            return self.screen.styled()
+
+    @property
     def lines(self) -> list[str]:
         with self._lock:
             return self.screen.lines

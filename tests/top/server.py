@@ -27,11 +27,9 @@ def pipe(name: str = "mail", **fields: Any) -> Json:
                 "addresses": ["[127.0.0.1]:25"],
                 "resolved": 1_000.0,
                 "state": "up",
-                "connections": 3,
-                "failures": 0,
             }
         ],
-        "keys": [{"name": "mail.key", "active": 3, "last_seen": 1_000.0}],
+        "keys": [{"name": "mail.key", "active": True, "last_seen": 1_000.0}],
         "connections": {
             "active": 3,
             "unauthenticated": 1,
@@ -39,7 +37,7 @@ def pipe(name: str = "mail", **fields: Any) -> Json:
             "unauthenticated_limit": 75,
             "accepted": 1234,
             "established": 1200,
-            "ended": {"finished": 1190, "no_key": 30, "timeout": 4},
+            "ended": {"ended": 1190, "wrong_key": 30, "handshake_timed_out": 4},
         },
         "bytes": {"sealed": 5_000_000, "opened": 7_000_000},
         "packets": {"sealed": 5_000, "opened": 7_000},
@@ -219,7 +217,7 @@ def moving(begin: float | None = None) -> Callable[[], Json]:
 
     def now() -> Json:
         t = time.time() - begin
-        swing = 4 * t + 9 * math.sin(t / 2) + 3 * math.sin(1.7 * t) + 20
+        swing = 10 * t + 9 * math.sin(t / 2) + 3 * math.sin(1.7 * t) + 20
         names = ("mail", "ssh")
         pipes = [
             pipe(
@@ -230,14 +228,14 @@ def moving(begin: float | None = None) -> Callable[[], Json]:
             for name, port, share in zip(names, (8025, 8022), (0.8, 0.2), strict=True)
         ]
         for each in pipes:
-            each["connections"]["established"] = int(1200 + 6 * t + 4 * math.sin(t))
+            each["connections"]["established"] = int(1200 + 60 * t + 40 * math.sin(t))
         workers = [
             worker(
                 n,
                 cpu_seconds=100 + 0.4 * t * n / 2,
                 sealed=int(swing * 10e6),
                 opened=int(swing * 4e6),
-                established=int(600 + 3 * t),
+                established=int(600 + 60 * t + 40 * math.sin(t + n)),
             )
             for n in (1, 2)
         ]

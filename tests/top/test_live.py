@@ -40,7 +40,7 @@ def test_the_daemon_its_pipes_workers_and_connections_are_shown(
     for words in (
         "mail  serving  ready",
         "connections 3 of 100  strangers 1 of 75",
-        "ended: finished 1,190  no_key 30  timeout 4",
+        "ended: ended 1,190  wrong_key 30  handshake_timed_out 4",
         "WORKER",
         "4002",
         "[10.0.0.3]:40003",
