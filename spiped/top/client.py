@@ -16,6 +16,7 @@ from spiped.top.address import Address, NoAnswer, host_of, socket_addresses
 TIMEOUT = 5.0  # seconds, for everything that one look takes
 ANSWER_MAX = 256 << 20  # bytes; 100,000 connections are 30 MB
 PIECE = 1 << 16
+PROTOCOL = b"HTTP/"
 
 
 class Query(NamedTuple):
@@ -53,6 +54,11 @@ class _Socket(socket.socket):
     def recv_into(self, *where: Any) -> int:
         self.settimeout(self.left())
         return super().recv_into(*where)
+
+    def first_bytes(self, count: int) -> bytes:
+        """The first bytes that come, or some of them; they can be read again."""
+        self.settimeout(self.left())
+        return self.recv(count, socket.MSG_PEEK)
 
     def sendall(self, *what: Any) -> None:
         self.settimeout(self.left())
@@ -97,7 +103,7 @@ def ask(address: Address, query: Query, timeout: float = TIMEOUT) -> Answer:
     except OSError as error:
         reason = describe(error)
     except (http.client.HTTPException, ValueError, OverflowError):
-        reason = "no status server of spiped: it does not speak HTTP"
+        raise _foreign(address, "it does not speak HTTP") from None
     raise NoAnswer(f"{address.name}: {reason}")
 
 
@@ -133,6 +139,10 @@ def _get(
 ) -> dict[str, Any]:
     headers = {"Host": host, "Accept": "application/json", "Accept-Encoding": "identity"}
     connection.request("GET", path, headers=headers)
+    # Whoever says something else may not end the line for which a response would be waited for.
+    assert isinstance(connection.sock, _Socket)
+    if not PROTOCOL.startswith(connection.sock.first_bytes(len(PROTOCOL))):
+        raise _foreign(address, "it does not speak HTTP")
     response = connection.getresponse()
     if response.status != http.client.OK:
         said = printable(f"{response.status} {response.reason}"[:80].strip())

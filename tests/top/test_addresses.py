@@ -136,7 +136,7 @@ def test_a_spiped_itself_is_no_status_server(stage: Stage) -> None:
     echo = stage.echo()
     daemon = stage.spiped("-d", echo.address)
     line = refusal(stage, "--status", daemon.source)
-    assert "no status server" in line or "before there is a whole answer" in line
+    assert "no status server of spiped: it does not speak HTTP" in line
 
 
 @pytest.mark.parametrize(
