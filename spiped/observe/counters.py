@@ -93,25 +93,29 @@ class Counters:
             self._attach()
         self.used[0] = slots
 
-    def only_look(self) -> None:
-        """Be unable to write from now on, in a process that was forked to look.  Raises OSError.
+    def let_go(self) -> None:
+        """Have no memory, until `only_look`.
 
         Nobody in this process may refer to a slot that was asked for before.
         """
         for foreign in self.before:
-            foreign.only_look()
-        before = self._map
+            foreign.let_go()
         self.view.release()
         self.used.release()
+        self._map.close()
+
+    def only_look(self) -> None:
+        """See it again, unable to write, in a process that was forked to look.  Raises OSError."""
+        for foreign in self.before:
+            foreign.only_look()
         self._may_write = False
         self._file = reopen_for_reading(self._file)
         self._attach()
-        before.close()
 
     def follow(self) -> None:
         """See the slots that another process has added."""
-        if os.fstat(self._file).st_size > len(self._map):
-            self.slots = (os.fstat(self._file).st_size - HEADER_BYTES) // (8 * self.stride)
+        if self.used[0] > self.slots:  # whose number the sandbox lets us see, and not the size
+            self.slots = self.used[0]
             self._attach()
 
     def files(self) -> list[int]:
@@ -195,13 +199,15 @@ class Foreign:
         end = HEADER_BYTES + max(0, slots) * self._width * 8
         self._view = memoryview(self._map)[HEADER_BYTES:end].cast("Q")
 
+    def let_go(self) -> None:
+        """As `Counters.let_go`."""
+        self._view.release()
+        self._map.close()
+
     def only_look(self) -> None:
         """As `Counters.only_look`."""
-        before = self._map
-        self._view.release()
         self._file = reopen_for_reading(self._file)
         self._attach(mmap.ACCESS_READ)
-        before.close()
 
     def fileno(self) -> int:
         return self._file

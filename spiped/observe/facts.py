@@ -33,13 +33,15 @@ class Facts:
         self._map = mmap.mmap(self._file, ROOM, access=access)
         self._head = memoryview(self._map)[:_HEAD].cast("Q")
 
-    def only_look(self) -> None:
-        """Be unable to write from now on, in a process that was forked to look.  Raises OSError."""
-        before = self._map
+    def let_go(self) -> None:
+        """Have no memory, until `only_look`."""
         self._head.release()
+        self._map.close()
+
+    def only_look(self) -> None:
+        """See it again, unable to write, in a process that was forked to look.  Raises OSError."""
         self._file = reopen_for_reading(self._file)
         self._attach(mmap.ACCESS_READ)
-        before.close()
 
     def fileno(self) -> int:
         return self._file

@@ -51,7 +51,7 @@ class Failures:
         for reason, number in more.items():
             self._known[reason] += number
         frequent = sorted(more, key=lambda reason: -more[reason])
-        causes = " ".join(f"{reason.name.lower()}={more[reason]}" for reason in frequent)
+        causes = " ".join(f"{reason.word}={more[reason]}" for reason in frequent)
         detail = ", ".join(f"{more[reason]} {BRIEF[reason]}" for reason in frequent)
         self._tell(MoreFailed(self._pipe, sum(more.values()), causes, detail))
         return True

@@ -15,7 +15,7 @@ from spiped.observe.counters import Counters
 from spiped.observe.facts import Document, Facts
 from spiped.observe.log.log import Log
 from spiped.observe.slot import Field
-from spiped.process.usage import usage_of
+from spiped.process.usage import own_files, usage_of
 from spiped.service.generation import Generation
 
 
@@ -54,6 +54,7 @@ class Publication:
         self._log = log
         self._about = about
         self._look = look
+        self._process: dict[str, Any] = {}  # what the supervisor uses
         self._lines_lost = 0  # as far as they have been counted
 
     def write(self) -> None:
@@ -61,10 +62,11 @@ class Publication:
         lost = self._log.lines_lost
         self._counters.slot(0).add(Field.LOG_DROPPED, lost - self._lines_lost)
         self._lines_lost = lost
-        self.facts.write(document(self._about, self._look()))
+        self.facts.write({**document(self._about, self._look()), "process": self._process})
 
     def sample(self) -> None:
-        """See what the workers use."""
+        """See what the workers use, and we."""
+        self._process = _own_process()
         for generation in self._look().generations:
             for worker in generation.workers:
                 usage = usage_of(worker.pid) if worker.file is None else None
@@ -72,6 +74,16 @@ class Publication:
                     slot = self._counters.slot(worker.slot)
                     slot.view[Field.CPU_MILLISECONDS] = int(usage.cpu_seconds * 1000)
                     slot.view[Field.MEMORY_BYTES] = usage.memory_bytes
+
+
+def _own_process() -> dict[str, Any]:
+    usage, files = usage_of(os.getpid()), own_files()
+    return {
+        "cpu_seconds": None if usage is None else usage.cpu_seconds,
+        "memory_bytes": None if usage is None else usage.memory_bytes,
+        "open_files": None if files is None else files.open,
+        "max_files": None if files is None else files.limit,
+    }
 
 
 def document(about: About, now: Now) -> Document:

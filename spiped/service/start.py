@@ -327,14 +327,19 @@ class Start:
     def _load_page(self) -> Page | None:
         if not self._options.status:
             return None
-        from spiped.service.status_server import load_page  # slow to import
+        from spiped.status import require
 
-        return load_page()
+        require()
+        # slow to import, perhaps not there, and perhaps out of reach once privileges are dropped
+        from spiped.service import publication, status_server  # noqa: F401
+        from spiped.status.page import load
+
+        return load()
 
     def _listen_for_status(self, user: identity.Identity | None) -> None:
         for text in self._options.status:
-            address = self._first(resolve(text), text)
             try:
+                address = self._first(resolve(text), text)
                 listener = listen(address, keepalive=False, mode=STATUS_MODE)
             except OperatorError as error:
                 raise OperatorError(f"--status {text}: {error.lines[0]}") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import time
 
-from spiped.errors import REFUSALS, OperatorError, describe
+from spiped.errors import REFUSALS, describe
 from spiped.net.reactor import Reactor
 from spiped.observe.counters import Counters
 from spiped.observe.facts import Facts
@@ -19,19 +19,10 @@ from spiped.process.signals import Signals
 from spiped.service.holdings import Holdings
 from spiped.service.worker_process import describe_status
 from spiped.status import process
-from spiped.status.page import Page, load
+from spiped.status.page import Page
 
 BACKOFF_MIN, BACKOFF_MAX = 0.1, 10.0  # seconds until one that has died young is replaced
 STABLE = 1.0  # seconds; one that dies older is replaced at once
-
-
-def load_page() -> Page:
-    """What the process is to show.  Raises OperatorError, if what it needs is not installed."""
-    try:
-        import h11  # noqa: F401
-    except ImportError:
-        raise OperatorError("--status needs the Python package h11, which is missing") from None
-    return load()
 
 
 class StatusServer:
@@ -94,7 +85,8 @@ class StatusServer:
         self._sock.close()
         self._pid = self._sock = None
         lines = words.splitlines() or [describe_status(status)]
-        self._holdings.log.event(StatusDied(pid, lines[-1], words))
+        more = words if len(lines) > 1 else ""
+        self._holdings.log.event(StatusDied(pid, lines[-1], more))
         if time.monotonic() - self._born >= STABLE:
             self._backoff = BACKOFF_MIN
         self._reactor.call_later(self._backoff, self.start)

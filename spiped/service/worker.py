@@ -245,7 +245,7 @@ class Worker:
             "sealed_bytes": ending.sealed,
             "opened_bytes": ending.opened,
             "seconds": round(ending.seconds, 3),
-            "cause": ending.reason.name.lower(),
+            "cause": ending.reason.word,
         }
         if kind is ConnectionFailed:
             fields |= {"side": ending.failed_side or "nobody", "detail": tell(ending)}

@@ -68,9 +68,8 @@ def _prepare(setup: StatusSetup, sock: socket.socket) -> Reactor:
     """Serve, with no more than that needs."""
     if setup.detach:
         detach_streams()
-    seen = setup.view.only_look()
-    listening = [listener.fileno() for listener in setup.listeners]
-    descriptors.close_all_but(sock.fileno(), *listening, *seen)
+    needed = [sock.fileno(), *(listener.fileno() for listener in setup.listeners)]
+    setup.view.only_look(lambda seen: descriptors.close_all_but(*needed, *seen))
     descriptors.raise_limit(DESCRIPTORS)
     reactor = Reactor()
     server = Server(reactor, setup.listeners, Routes(setup.view, setup.page))

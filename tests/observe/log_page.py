@@ -84,6 +84,7 @@ CAUSES = {
     Reason.PLAIN_LOST: "the plain side was lost before anything was carried",
     Reason.SOCKET_ERROR: "one side was lost while connected: a reset, most of the time",
     Reason.IDLE: "nothing was carried for longer than `--idle-timeout`",
+    Reason.KILLED: "reset, because the operator wants it (`spipedctl kill`)",
 }
 
 FIELDS = {
@@ -92,7 +93,7 @@ FIELDS = {
     "address": "as it was written",
     "addresses": "with commas between",
     "cause": "why it ended, as above",
-    "causes": "how many for each cause: `no_key=12 lost=3`, the most frequent first",
+    "causes": "how many for each cause: `wrong_key=12 lost=3`, the most frequent first",
     "chosen": "the address that is used",
     "connections": "how many",
     "descriptor": "the number of a file descriptor",
@@ -105,6 +106,7 @@ FIELDS = {
     "key": "the name of the key (its file, without `.key`): with `-e` ours,"
     " with `-d` the one that the peer has proved to hold, empty if none",
     "length": "bytes",
+    "line": "what it says",
     "limit": "how many there may be",
     "missing": "what is lacking, with reasons",
     "names": "with commas between",
@@ -136,7 +138,7 @@ FIELDS = {
 
 def page() -> str:
     """The page as it should be."""
-    parts = [INTRODUCTION, *_rows({reason.name.lower(): text for reason, text in CAUSES.items()})]
+    parts = [INTRODUCTION, *_rows({reason.word: text for reason, text in CAUSES.items()})]
     parts += [EVENTS, *map(_event, KINDS.values())]
     return "".join([*parts, FIELD_TABLE, *_rows(FIELDS)])
 

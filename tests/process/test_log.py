@@ -468,7 +468,7 @@ def test_the_end_of_a_connection_has_all_its_fields(stage: Stage, backend: str, 
             assert " pipe=mail id=1-1 peer=" in line
             ending = f" key=mail target={target} sealed_bytes=5500 opened_bytes=5500 seconds="
             assert ending in line
-            assert ' cause=clean message="connection from ' in line
+            assert ' cause=ended message="connection from ' in line
             continue
         (ended,) = wait_for_events(daemon, "connection_ended")
         (begun,) = wait_for_events(daemon, "connection_begun")
@@ -489,7 +489,7 @@ def test_the_end_of_a_connection_has_all_its_fields(stage: Stage, backend: str, 
             "target": target,
             "sealed_bytes": 5500,
             "opened_bytes": 5500,
-            "cause": "clean",
+            "cause": "ended",
         }
 
 
@@ -502,10 +502,10 @@ def test_a_failure_has_its_side_and_its_cause(stage: Stage, backend: str) -> Non
     assert nothing_comes_back(stranger.source)
     assert nothing_comes_back(client.source)
     expected = {
-        server: ("no_key", "client", "", "handshake failed: the client does not hold the key"),
-        stranger: ("closed", "target", "other", "handshake failed: "),
-        nobody: ("unreached", "target", "key", "could not connect: "),
-        client: ("closed", "target", "key", "handshake failed: "),
+        server: ("wrong_key", "client", "", "handshake failed: the client does not hold the key"),
+        stranger: ("left_in_the_handshake", "target", "other", "handshake failed: "),
+        nobody: ("target_unreachable", "target", "key", "could not connect: "),
+        client: ("left_in_the_handshake", "target", "key", "handshake failed: "),
     }
     for daemon, (cause, side, key, detail) in expected.items():
         (ended,) = wait_for_events(daemon, "connection_ended")
