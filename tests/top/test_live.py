@@ -6,9 +6,7 @@ import os
 import signal
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler
-from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -417,21 +415,3 @@ def test_ctrl_z_gives_the_terminal_to_the_shell_and_it_comes_back(
     seat.press("q")
     assert seat.wait_for_end() == 0
     assert seat.is_given_back
-
-
-# Load
-
-
-def test_it_looks_no_more_often_than_it_was_told(
-    stage: Stage, server: StatusServer, world: World
-) -> None:
-    times: list[float] = []
-
-    def noted() -> Json:
-        times.append(time.monotonic())
-        return status()
-
-    world.status = noted
-    Seat(stage, "--status", server.option, "--interval", "0.5")
-    wait_until(lambda: len(times) > 4, "it has looked five times")
-    assert all(later - earlier > 0.4 for earlier, later in pairwise(times))
