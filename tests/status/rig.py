@@ -47,7 +47,6 @@ class Answer:
         return self.status, headers, self.body
 
 
-
 def read_answer(peer: Peer, method: str = "GET") -> Answer:
     """The next response on a connection on which one request is answered at a time."""
     response = http.client.HTTPResponse(peer.sock, method=method)
@@ -95,7 +94,9 @@ def parse(stream: bytes, *methods: str) -> list[Answer]:
     return answers
 
 
-def request(target: str = "/ready", *headers: str, method: str = "GET", version: str = "1.1") -> bytes:
+def request(
+    target: str = "/ready", *headers: str, method: str = "GET", version: str = "1.1"
+) -> bytes:
     """The bytes of a request; a Host is added if none is given."""
     lines = [f"{method} {target} HTTP/{version}", *headers]
     if not any(header.lower().startswith("host:") for header in headers):
@@ -134,6 +135,14 @@ class Status:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def order(self, line: str) -> None:
+        """Have the example do something (`tests.status.serve`); it has been done."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == "done\n"
 
     def end(self) -> tuple[int, str]:
         """End it as a supervisor does; its exit status, and what it has said."""
