@@ -238,7 +238,7 @@ function drawLegend(chart, point) {
 // What is shown
 
 const throughput = makeChart("throughput", ["sealed", "opened"], (v) => amount(v, "B/s"));
-const load = makeChart("load", ["open", "not authenticated"], (v) => whole.format(Math.round(v)));
+const load = makeChart("load", ["open", "unauthenticated"], (v) => whole.format(Math.round(v)));
 
 const connections = makeTable(
   "connections",
@@ -356,15 +356,14 @@ function showStatus(status) {
   // another start of the daemon begins to count anew
   const goesOn = before && passed > 0 && before.started === now.started && now.sealed >= before.sealed;
   const rate = (field) => (goesOn ? Math.max(0, (now[field] - before[field]) / passed) : null);
-  if (before && before.started !== now.started) firstEnds = now.ends;
-  before = now;
-
   const sealed = rate("sealed");
   const opened = rate("opened");
   const accepted = rate("accepted");
+  if (before && before.started !== now.started) firstEnds = now.ends;
+  before = now;
   put(byId("active"), whole.format(now.active));
-  const limit = now.limit ? `of at most ${whole.format(now.limit)}, ` : "";
-  put(byId("active-note"), `${limit}${whole.format(now.unauthenticated)} not authenticated`);
+  const limit = now.limit ? `limit ${whole.format(now.limit)} · ` : "";
+  put(byId("active-note"), `${limit}${whole.format(now.unauthenticated)} unauthenticated`);
   put(byId("new"), accepted === null ? "–" : accepted.toFixed(accepted < 10 ? 1 : 0));
   put(byId("new-note"), `${whole.format(now.accepted)} accepted`);
   put(byId("sealed"), sealed === null ? "–" : amount(sealed, "B/s"));
