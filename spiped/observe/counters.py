@@ -93,20 +93,27 @@ class Counters:
             self._attach()
         self.used[0] = slots
 
-    def only_look(self) -> None:
-        """Be unable to write from now on, in a process that was forked to look.  Raises OSError.
+    def let_go(self) -> list[int]:
+        """Unmap the memory, in a process that was forked to look; `only_look` is to follow.
 
-        Nobody in this process may refer to a slot that was asked for before.
+        Nobody in this process may refer to a slot that was asked for before.  Returns the
+        descriptors that are needed; others may be closed meanwhile, but not later: a map has one of
+        its own, whose number nobody tells.
         """
         for foreign in self.before:
-            foreign.only_look()
-        before = self._map
+            foreign.let_go()
         self.view.release()
         self.used.release()
+        self._map.close()
+        return self.files()
+
+    def only_look(self) -> None:
+        """Map the memory again, unable to write from now on.  Raises OSError."""
+        for foreign in self.before:
+            foreign.only_look()
         self._may_write = False
         self._file = reopen_for_reading(self._file)
         self._attach()
-        before.close()
 
     def follow(self) -> None:
         """See the slots that another process has added.
@@ -198,13 +205,15 @@ class Foreign:
         end = HEADER_BYTES + max(0, slots) * self._width * 8
         self._view = memoryview(self._map)[HEADER_BYTES:end].cast("Q")
 
+    def let_go(self) -> None:
+        """As `Counters.let_go`."""
+        self._view.release()
+        self._map.close()
+
     def only_look(self) -> None:
         """As `Counters.only_look`."""
-        before = self._map
-        self._view.release()
         self._file = reopen_for_reading(self._file)
         self._attach(mmap.ACCESS_READ)
-        before.close()
 
     def fileno(self) -> int:
         return self._file

@@ -55,14 +55,18 @@ class View:
         self._counters.follow()
         return facts
 
-    def only_look(self) -> list[int]:
-        """Be unable to write to what is seen, in a process that was forked to look.
+    def let_go(self) -> list[int]:
+        """Unmap what is seen, in a process that was forked to look; `only_look` is to follow.
 
-        Returns the descriptors that this needs.  Raises OSError.
+        Nobody in this process may refer to the counters.  Returns the descriptors that are needed;
+        others may be closed meanwhile, but not later.
         """
+        return [*self._counters.let_go(), self._facts.let_go()]
+
+    def only_look(self) -> None:
+        """Map it again, unable to write from now on.  Raises OSError."""
         self._counters.only_look()
         self._facts.only_look()
-        return [*self._counters.files(), self._facts.fileno()]
 
     # Connections
 

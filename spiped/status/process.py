@@ -68,9 +68,9 @@ def _prepare(setup: StatusSetup, sock: socket.socket) -> Reactor:
     """Serve, with no more than that needs."""
     if setup.detach:
         detach_streams()
-    seen = setup.view.only_look()
     listening = [listener.fileno() for listener in setup.listeners]
-    descriptors.close_all_but(sock.fileno(), *listening, *seen)
+    descriptors.close_all_but(sock.fileno(), *listening, *setup.view.let_go())
+    setup.view.only_look()
     descriptors.raise_limit(DESCRIPTORS)
     reactor = Reactor()
     server = Server(reactor, setup.listeners, Routes(setup.view, setup.page))
