@@ -145,9 +145,8 @@ def test_a_client_that_goes_on_sending_is_not_heard_for_ever(address: str) -> No
     with Peer.connect(address) as peer:
         peer.send(request(method="POST"))
         assert read_answer(peer).status == 405
-        with pytest.raises(OSError):
-            for _ in range(1000):
-                peer.send(bytes(1 << 16))
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            peer.send(bytes(64 << 20))
 
 
 # Half-closed
