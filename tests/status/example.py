@@ -40,11 +40,13 @@ class Scenario(NamedTuple):
     state: str = "serving"
     hostile: bool = False  # names are what an attacker would have chosen
     hidden: int = 0  # connections that have no place in the table
+    churn: bool = False  # connections come and go
 
 
 class Connection(NamedTuple):
     shown: Shown
     slot: int
+    is_waiting: bool  # to be authenticated
     busy: float  # bytes a second on average
     phase: float
 
@@ -64,6 +66,7 @@ class Daemon:
         self._facts = facts
         self._chance = random.Random(7)
         self._number = 1000
+        self._usual, self._churn = scenario.connections, scenario.churn
         self._connections: list[Connection] = []
         self._last = time.monotonic()
         self._tables = {slot: entry.Table(counters.entries(slot)) for slot in (1, 2)}
@@ -98,18 +101,19 @@ class Daemon:
         if state is not State.HANDSHAKE:
             shown.addresses(target=encode_sockaddr(("10.0.0.17", 25)))
         shown.state(state)
+        is_waiting = state in (State.HANDSHAKE, State.CONNECTING)
         moves = state in (State.RELAYING, State.HALF_CLOSED)
         busy = chance.choice((0, 0, 0, 300, 2_000, 40_000, 400_000)) * chance.random() * moves
         old = time.monotonic() - shown._began_ms / 1000
         shown.carried(int(0.3 * busy * old), int(0.7 * busy * old))
         if busy > 100_000:
             shown.unsent(0, chance.randrange(100_000))
-        self._connections.append(Connection(shown, slot, busy, chance.uniform(0, 6)))
+        self._connections.append(Connection(shown, slot, is_waiting, busy, chance.uniform(0, 6)))
         words = self._counters.slot(slot)
         words.view[Field.ENTRIES] = self._tables[slot].fresh
         words.add(Field.ACTIVE, 1)
         words.add(Field.ACCEPTED, 1)
-        if state in (State.HANDSHAKE, State.CONNECTING):
+        if is_waiting:
             words.add(Field.UNAUTHENTICATED, 1)
         else:
             words.add(Field.ESTABLISHED, 1)
@@ -132,6 +136,8 @@ class Daemon:
             carried = entry._CARRIED.unpack_from(connection.shown._entries, at + 64)
             connection.shown.carried(carried[0] + sealed, carried[1] + opened)
             self._carry(connection.slot, sealed, opened)
+        if self._churn:
+            self._come_and_go(now)
         for slot in (1, 2):
             words = self._counters.slot(slot)
             come = int(passed * 12 + self._chance.random())
@@ -139,6 +145,21 @@ class Daemon:
             words.add(Field.ESTABLISHED, come)
             words.add(Field.ENDED_CLEAN, come)
             words.add(Field.CPU_MILLISECONDS, int(passed * 80))
+
+    def _come_and_go(self, now: float) -> None:
+        """One comes or goes, and there are soon as many as befits the time."""
+        wanted = self._usual * (0.82 + 0.12 * math.sin(now / 41) + 0.05 * math.sin(now / 11))
+        if len(self._connections) < wanted:
+            self.open(self._chance.choice((1, 2)))
+        else:
+            index = self._chance.randrange(len(self._connections))
+            connection = self._connections.pop(index)
+            self._tables[connection.slot].give_back(connection.shown)
+            words = self._counters.slot(connection.slot)
+            words.add(Field.ACTIVE, -1)
+            words.add(Field.ENDED_CLEAN, 1)
+            if connection.is_waiting:
+                words.add(Field.UNAUTHENTICATED, -1)
 
     def _carry(self, slot: int, sealed: int, opened: int) -> None:
         words = self._counters.slot(slot)

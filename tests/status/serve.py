@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--state", default="serving")
     parser.add_argument("--hidden", type=int, default=0)
     parser.add_argument("--hostile", action="store_true")
+    parser.add_argument("--churn", action="store_true")
     parser.add_argument("--still", action="store_true", help="nothing is carried")
     arguments = parser.parse_args()
     scenario = Scenario(
@@ -45,6 +46,7 @@ def main() -> int:
         state=arguments.state,
         hostile=arguments.hostile,
         hidden=arguments.hidden,
+        churn=arguments.churn,
     )
     listeners = [listen(resolve(text)[0], keepalive=True) for text in arguments.addresses]
     crypto, _ = select()

@@ -5,6 +5,7 @@
 
 const STATUS_EVERY = 1000; // milliseconds
 const CONNECTIONS_EVERY = 2000;
+const CONNECTIONS_SHARE = 50; // of the time, at most one part in so many is spent on that list
 const PATIENCE = 5000; // milliseconds until an answer counts as missing
 const HISTORY = 300; // seconds that charts show
 const LISTED = 100; // connections of the live list
@@ -169,12 +170,15 @@ function addPoint(chart, time, first, second) {
   drawChart(chart);
 }
 
-// The least of 1, 2, 5, 10, … that is not less.
+// The least of 1, 1.5, 2, 3, … that is not less.
 function roundUp(value) {
   if (value <= 4) return 4;
   const power = 10 ** Math.floor(Math.log10(value));
-  return power * [1, 2, 4, 5, 8, 10].find((step) => step * power >= value);
+  return power * [1, 1.5, 2, 3, 4, 6, 8, 10].find((step) => step * power >= value);
 }
+
+// Without zeros at the end of a fraction.
+const short = (text) => text.replace(/(\.\d*?)0+(?=\u2009)/, "$1").replace(".\u2009", "\u2009");
 
 function drawChart(chart) {
   const { element, points, format } = chart;
@@ -190,7 +194,7 @@ function drawChart(chart) {
   element.replaceChildren();
   for (const part of [0, 0.5, 1]) {
     svg(element, "line", { class: "grid", x1: left, x2: width, y1: y(top * part), y2: y(top * part) });
-    svg(element, "text", { x: left - 8, y: y(top * part) + 4, "text-anchor": "end" }, format(top * part));
+    svg(element, "text", { x: left - 8, y: y(top * part) + 4, "text-anchor": "end" }, short(format(top * part)));
   }
   for (const minutes of [5, 4, 3, 2, 1]) {
     const anchor = minutes * 60 === HISTORY ? "start" : "middle";
@@ -431,6 +435,7 @@ async function askForConnections() {
   clearTimeout(timer);
   const order = connections.descending ? "desc" : "asc";
   const limit = isWhole ? 0 : LISTED;
+  const begun = performance.now();
   try {
     const answer = await get(`/connections?sort=${connections.sort}&order=${order}&limit=${limit}`);
     if (mine !== asked) return;
@@ -442,7 +447,8 @@ async function askForConnections() {
     if (mine !== asked) return;
     trouble("connections", `The list of connections is old (${error.message}).`);
   }
-  if (!isWhole) timer = setTimeout(askForConnections, CONNECTIONS_EVERY);
+  const pause = Math.max(CONNECTIONS_EVERY, CONNECTIONS_SHARE * (performance.now() - begun));
+  if (!isWhole) timer = setTimeout(askForConnections, pause);
 }
 
 connections.afterwards = () => {
