@@ -68,6 +68,7 @@ def _prepare(setup: StatusSetup, sock: socket.socket) -> Reactor:
     """Serve, with no more than that needs."""
     if setup.detach:
         detach_streams()
+    gc.collect()  # nothing that is forgotten may later close a number that is in use again
     listening = [listener.fileno() for listener in setup.listeners]
     descriptors.close_all_but(sock.fileno(), *listening, *setup.view.let_go())
     setup.view.only_look()

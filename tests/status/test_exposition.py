@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import math
 import subprocess
+import urllib.request
+from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import (
@@ -14,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from spiped.observe.families import COUNTER, GAUGE, HISTOGRAM, INFO, Family, Sample, problems
 from spiped.status.exposition import OPENMETRICS, TEXT, choose, render
-from tests.daemons import free_port, needs
+from tests.daemons import free_port, needs, wait_until
 from tests.status.rig import Status, ask, serving
 
 ASKED = "Accept: application/openmetrics-text; version=1.0.0"
@@ -138,3 +141,42 @@ def test_promtool_finds_nothing_wrong(hostile: bool) -> None:
     result = subprocess.run(check, input=text, capture_output=True, check=False)
     assert (result.stdout + result.stderr).decode() == ""
     assert result.returncode == 0
+
+
+def test_prometheus_scrapes_it(status: Status, tmp_path: Path) -> None:
+    """The real one, as it is configured by default."""
+    prometheus = needs("prometheus")
+    port = free_port()
+    config = tmp_path / "prometheus.yml"
+    config.write_text(
+        "global: {scrape_interval: 1s}\n"
+        "scrape_configs:\n"
+        "- job_name: spiped\n"
+        f"  static_configs: [targets: ['127.0.0.1:{status.port}']]\n"
+    )
+    command = [
+        *(prometheus, f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'data'}"),
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+
+    def result(query: str) -> Any:
+        try:
+            url = f"http://127.0.0.1:{port}/api/v1/query?query={query}"
+            with urllib.request.urlopen(url) as answer:
+                return json.load(answer)["data"]["result"]
+        except OSError:  # it has not started yet
+            assert process.poll() is None, log.read_text()
+            return None
+
+    try:
+        (found,) = wait_until(lambda: result("spiped_connections_active"), "there is a sample")
+        assert found["metric"]["pipe"] == "mail"
+        assert found["value"][1] == "240"
+        assert result("up")[0]["value"][1] == "1"
+        assert result("spiped_handshake_duration_seconds_count") != []
+    finally:
+        process.terminate()
+        process.wait(30)
