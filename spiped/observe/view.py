@@ -199,7 +199,7 @@ class View:
             "target": _name(found.target),
             "state": found.state.word,
             "age": round(now - began, 3),
-            "idle": 0 if moved or look is None else round(now - look.active),
+            "idle": 0 if moved or look is None else int(now - look.active),
             "sealed": found.sealed,
             "opened": found.opened,
             "sealed_rate": 0 if look is None else round(look.sealed_rate),

@@ -58,7 +58,7 @@ def test_whoever_looks_cannot_write(seen: tuple[Counters, Facts, View]) -> None:
     facts.write({})
     with pytest.raises(TypeError, match="read-only"):
         looking._counters.slot(1).add(Field.ACCEPTED, 1)
-    with pytest.raises(TypeError, match="readonly"):
+    with pytest.raises(TypeError, match="read-only"):
         looking._facts.write({"a": 1})
     for file in (*looking._counters.files(), looking._facts.fileno()):
         with pytest.raises(OSError, match="Bad file descriptor"):

@@ -196,7 +196,7 @@ function drawChart(chart) {
     svg(element, "line", { class: "grid", x1: left, x2: width, y1: y(top * part), y2: y(top * part) });
     svg(element, "text", { x: left - 8, y: y(top * part) + 4, "text-anchor": "end" }, short(format(top * part)));
   }
-  for (const minutes of [5, 4, 3, 2, 1]) {
+  for (const minutes of width < 480 ? [5, 3, 1] : [5, 4, 3, 2, 1]) {
     const anchor = minutes * 60 === HISTORY ? "start" : "middle";
     svg(element, "text", { x: x(last - minutes * 60), y: height - 2, "text-anchor": anchor }, `−${minutes} min`);
   }
