@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 
 import pytest
@@ -111,6 +112,25 @@ def test_descriptors_stay_what_they_are_when_maps_are_exchanged() -> None:
         for other in others:
             os.fstat(other)
         return 0
+
+    pid = fork(child)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_nobody_can_write_who_has_dropped_privileges_before() -> None:
+    """Such a process is opaque to others, and must still find its own descriptors."""
+    counters, facts = counters_for(Scenario(connections=2)), Facts()
+    view = View(counters, facts)
+
+    def child() -> int:
+        os.setgroups([])
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+        view.let_go()
+        view.only_look()
+        files = [*counters.files(), facts.fileno()]
+        return any(fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE for file in files)
 
     pid = fork(child)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
