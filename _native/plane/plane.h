@@ -59,6 +59,9 @@ void plane_free(struct plane *plane);
  */
 int plane_serve(struct plane *plane, const struct plane_service *service);
 
+/* Change .tell_clean, .tell_left and .tell_begun. */
+void plane_report(struct plane *plane, int clean, int left, int begun);
+
 /* Accept no more; when the last connection has ended, plane_run() tells PLANE_DRAINED. */
 void plane_stop_serving(struct plane *plane);
 

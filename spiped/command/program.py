@@ -9,6 +9,7 @@ from collections.abc import Callable
 from spiped.errors import REFUSALS, OperatorError, as_operator_error
 from spiped.lean_typing import NoReturn, suppress
 from spiped.observe.log.log import Log
+from spiped.observe.log.printable import printable
 from spiped.options.grammar import Help, Version
 from spiped.options.values import Usage
 
@@ -16,14 +17,14 @@ from spiped.options.values import Usage
 def program_name(default: str) -> str:
     """What a program calls itself in its messages: as it was called, unless as a Python module."""
     name = os.path.basename(sys.argv[0])
-    return name if name and not name.endswith(".py") else default
+    return printable(name) if name and not name.endswith(".py") else default
 
 
-def run_program(program: str, name: str, command: Callable[[], int]) -> int:
-    """Run a program, called by this name; returns the exit status."""
+def run_program(program: str, name: str, command: Callable[[Log], int]) -> int:
+    """Run a program, called by this name, with a log; returns the exit status."""
     log = Log(name)
     try:
-        return command()
+        return command(log)
     except Version as version:
         _print(sys.stderr, f"{name} {version}\n")
         return 0

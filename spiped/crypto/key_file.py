@@ -29,6 +29,7 @@ class KeyFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.name = os.path.basename(path).removesuffix(".key")  # what messages call the key
         # What is no regular file, but a pipe or the like, gives what it has once.
         self.can_be_read_again = (
             path != "-" and not names_own_descriptor(path) and os.path.isfile(path)

@@ -93,22 +93,19 @@ class Counters:
             self._attach()
         self.used[0] = slots
 
-    def let_go(self) -> list[int]:
-        """Unmap the memory, in a process that was forked to look; `only_look` is to follow.
+    def let_go(self) -> None:
+        """Have no memory, until `only_look`.
 
-        Nobody in this process may refer to a slot that was asked for before.  Returns the
-        descriptors that are needed; others may be closed meanwhile, but not later: a map has one of
-        its own, whose number nobody tells.
+        Nobody in this process may refer to a slot that was asked for before.
         """
         for foreign in self.before:
             foreign.let_go()
         self.view.release()
         self.used.release()
         self._map.close()
-        return self.files()
 
     def only_look(self) -> None:
-        """Map the memory again, unable to write from now on.  Raises OSError."""
+        """See it again, unable to write, in a process that was forked to look.  Raises OSError."""
         for foreign in self.before:
             foreign.only_look()
         self._may_write = False
@@ -116,11 +113,8 @@ class Counters:
         self._attach()
 
     def follow(self) -> None:
-        """See the slots that another process has added.
-
-        The memory tells how many: a sandbox may not let us ask for the size of the file.
-        """
-        if self.used[0] > self.slots:
+        """See the slots that another process has added."""
+        if self.used[0] > self.slots:  # whose number the sandbox lets us see, and not the size
             self.slots = self.used[0]
             self._attach()
 

@@ -33,17 +33,13 @@ class Facts:
         self._map = mmap.mmap(self._file, ROOM, access=access)
         self._head = memoryview(self._map)[:_HEAD].cast("Q")
 
-    def let_go(self) -> int:
-        """Unmap the memory, in a process that was forked to look; `only_look` is to follow.
-
-        Returns the descriptor that is needed.
-        """
+    def let_go(self) -> None:
+        """Have no memory, until `only_look`."""
         self._head.release()
         self._map.close()
-        return self._file
 
     def only_look(self) -> None:
-        """Map the memory again, unable to write from now on.  Raises OSError."""
+        """See it again, unable to write, in a process that was forked to look.  Raises OSError."""
         self._file = reopen_for_reading(self._file)
         self._attach(mmap.ACCESS_READ)
 

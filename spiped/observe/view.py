@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from spiped.lean_typing import Any, NamedTuple
 from spiped.net.address import decode_sockaddr
 from spiped.observe import entry
 from spiped.observe.counters import Counters
-from spiped.observe.entry import Entry
+from spiped.observe.entry import Entry, State
 from spiped.observe.facts import Document, Facts
 from spiped.observe.families import Family
 from spiped.observe.metrics import families
@@ -58,16 +58,15 @@ class View:
         self._counters.follow()
         return facts
 
-    def let_go(self) -> list[int]:
-        """Unmap what is seen, in a process that was forked to look; `only_look` is to follow.
+    def only_look(self, keep_only: Callable[[Sequence[int]], None]) -> None:
+        """Be unable to write to what is seen, in a process that was forked to look.
 
-        Nobody in this process may refer to the counters.  Returns the descriptors that are needed;
-        others may be closed meanwhile, but not later.
+        ``keep_only`` closes all descriptors but these, and what else the process needs.  Mapped
+        memory has descriptors of its own, so there is none at that moment.  Raises OSError.
         """
-        return [*self._counters.let_go(), self._facts.let_go()]
-
-    def only_look(self) -> None:
-        """Map it again, unable to write from now on.  Raises OSError."""
+        self._counters.let_go()
+        self._facts.let_go()
+        keep_only([*self._counters.files(), self._facts.fileno()])
         self._counters.only_look()
         self._facts.only_look()
 
@@ -190,10 +189,12 @@ class View:
         look = self._looks.get((worker, found.number))
         moved = look is None or (look.sealed, look.opened) != (found.sealed, found.opened)
         keys = facts.get("keys", ())
+        is_known = facts["pipes"][0]["mode"] == "encrypt" or found.state >= State.RELAYING
+        key = found.key or int(is_known)  # so far, there is one
         return {
             "id": f"{worker}-{found.number}",
             "pipe": pipe,
-            "key": keys[found.key - 1] if 0 < found.key <= len(keys) else "",
+            "key": keys[key - 1] if 0 < key <= len(keys) else "",
             "worker": worker,
             "peer": _name(found.peer),
             "target": _name(found.target),
@@ -231,6 +232,7 @@ class View:
             "worker_restarts": total(Field.WORKER_RESTARTS),
             "log_lines_dropped": total(Field.LOG_DROPPED),
             "pipes": [self._pipe(each) for each in facts.get("pipes", ())],
+            "process": facts.get("process"),
             "workers": workers,
         }
 
@@ -240,11 +242,18 @@ class View:
 
     def _pipe(self, facts: Document) -> dict[str, Any]:
         total = self._counters.total
+        failures = total(Field.ENDED_UNREACHED) + total(Field.ENDED_UNANSWERED)
+        targets = [
+            {**target, "connections": total(Field.ACTIVE), "failures": failures}
+            for target in facts.get("targets", ())
+        ]
         ended = {
             field.labels[0][1]: total(field) for field in Field if field.name.startswith("ENDED_")
         }
         return {
-            **{name: facts.get(name) for name in ("name", "mode", "source", "targets", "keys")},
+            **{name: facts.get(name) for name in ("name", "mode", "source")},
+            "targets": targets,
+            "keys": facts.get("keys"),
             "connections": {
                 "active": total(Field.ACTIVE),
                 "unauthenticated": total(Field.UNAUTHENTICATED),

@@ -12,8 +12,11 @@ from spiped.lean_typing import Any, NamedTuple
 from spiped.options import values
 from spiped.options.settings import (
     DEFAULT_CONNECTIONS,
+    DEFAULT_FORMAT,
     DEFAULT_RESOLVE_INTERVAL,
     DEFAULT_TIMEOUT,
+    FORMATS,
+    LEVELS,
     UNLIMITED,
 )
 
@@ -29,7 +32,7 @@ RELOAD, UPGRADE, RESTART = "reload", "upgrade", "restart"
 
 
 class Option(NamedTuple):
-    """One option.  All are refused when they are given twice, as the C program does."""
+    """One option.  Most are refused when they are given twice, as the C program does."""
 
     letter: str  # "-k", or "" if it has none
     word: str  # "--key"
@@ -45,6 +48,8 @@ class Option(NamedTuple):
     # Words of options that it cannot stand beside, unless its value is the default
     excludes: tuple[str, ...] = ()
     zero_is_default: bool = False  # an argument of 0 means the default
+    repeats: bool = False  # it may be given several times; the value has all arguments
+    words: tuple[str, ...] = ()  # of the argument that are to be written as they stand
 
     @property
     def name(self) -> str:
@@ -72,9 +77,9 @@ OPTIONS = (
     Option(
         "-s",
         "--source",
-        "listen at this address",
+        "listen at this address, or on a socket that is inherited: systemd:NAME, fd:N",
         "source socket",
-        values.address,
+        values.source,
         required=True,
     ),
     Option(
@@ -222,6 +227,25 @@ OPTIONS = (
     ),
     Option(
         "",
+        "--ready-fd",
+        "write a newline to this file descriptor when ready, and close it",
+        "number",
+        values.descriptor,
+        scope=PROCESS,
+    ),
+    Option(
+        "",
+        "--shutdown-delay",
+        "after SIGTERM, go on accepting connections for this time",
+        "seconds",
+        values.seconds,
+        0.0,
+        unit="seconds",
+        scope=PROCESS,
+        effect=UPGRADE,
+    ),
+    Option(
+        "",
         "--shutdown-timeout",
         "after SIGTERM, reset connections that are still open after this time",
         "seconds",
@@ -229,6 +253,16 @@ OPTIONS = (
         UNLIMITED,
         scope=PROCESS,
         effect=UPGRADE,
+    ),
+    Option(
+        "",
+        "--status",
+        "serve the status of the daemon over HTTP at this address; may be given several times",
+        "socket",
+        values.status,
+        (),
+        scope=PROCESS,
+        repeats=True,
     ),
     Option(
         "",
@@ -246,8 +280,31 @@ OPTIONS = (
     ),
     Option(
         "",
+        "--log-format",
+        "write messages in this format",
+        " | ".join(FORMATS),
+        values.one_of(*FORMATS),
+        DEFAULT_FORMAT,
+        scope=PROCESS,
+        effect=UPGRADE,
+        words=FORMATS,
+    ),
+    Option(
+        "",
+        "--log-level",
+        "write messages of this level and above"
+        " (default: notice to a file, the system log or the journal, else warning)",
+        " | ".join(LEVELS),
+        values.one_of(*LEVELS),
+        scope=PROCESS,
+        effect=UPGRADE,
+        excludes=("--verbose",),
+        words=LEVELS,
+    ),
+    Option(
+        "",
         "--verbose",
-        "also tell of connections that end in order",
+        "also tell of connections that end in order: --log-level info",
         scope=PROCESS,
         effect=UPGRADE,
     ),
@@ -274,6 +331,7 @@ OPTIONS = (
         values.workers,
         scope=PROCESS,
         effect=UPGRADE,
+        words=("auto",),
     ),
     Option("", "--help", "print this text", programs=BOTH, scope=PROCESS),
     Option("-v", "--version", "print the version", programs=BOTH, scope=PROCESS),

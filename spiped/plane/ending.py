@@ -58,6 +58,11 @@ class Reason(enum.Enum):
         """The counter of connections that have ended so."""
         return Field[f"ENDED_{self.name}"]
 
+    @property
+    def word(self) -> str:
+        """What the log and the metrics call it (docs/log.md, docs/metrics.md)."""
+        return self.counter.labels[0][1]
+
 
 GONE = (
     errno.ECONNRESET,

@@ -23,6 +23,7 @@ class Reload:
         self._holdings = holdings
         self._set = worker_set
         self._again = False  # as soon as the one that is under way has come to an end
+        self.failure = ""  # why the last one failed, if it did
 
     def request(self, targets: Targets) -> None:
         """Start a generation; a mistake of the operator's leaves all as it is.
@@ -36,8 +37,9 @@ class Reload:
             self._again = True
         targets.refresh()
 
-    def on_settled(self) -> None:
-        """The generation that was under way has taken over, or has failed."""
+    def on_settled(self, failure: str = "") -> None:
+        """The generation that was under way has taken over, or has failed for this reason."""
+        self.failure = failure
         if self._again:
             self._again = False
             self._begin()
@@ -63,6 +65,7 @@ class Reload:
             try:
                 key = key_file.read_again(crypto)
             except OperatorError as error:
+                self.failure = error.line
                 self._holdings.log.refusal(error)
                 self._holdings.log.event(ReloadFailed())
                 return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Callable, Sequence
 
 from spiped.crypto import Backend
@@ -20,7 +21,7 @@ from spiped.net.address import (
     resolve,
 )
 from spiped.net.reactor import Reactor, Timer
-from spiped.observe.log.events import TargetsNotFound
+from spiped.observe.log.events import TargetsChanged, TargetsFound, TargetsNotFound
 from spiped.observe.log.log import Log
 from spiped.process.helper import TIME_LIMIT, Helper
 
@@ -116,14 +117,25 @@ class Targets:
         self._interval = interval
         self._on_change = on_change
         self._known: list[SocketAddress] | None = None
+        self.resolved: float | None = None  # when; seconds since 1970
         self._asking: Helper | None = None
+        self._told = ""  # why the name could not be looked up the last time
         self._timer: Timer | None = None
         self._again = False  # the name may have got another meaning since we began to ask
 
     def begin(self, known: list[SocketAddress]) -> None:
         """These addresses are in use; ask from time to time whether they have changed."""
         self._known = known
+        self._note()
         self._schedule(self._interval)
+
+    @property
+    def known(self) -> list[SocketAddress]:
+        return self._known or []
+
+    def _note(self) -> None:
+        if not is_literal(self._text):
+            self.resolved = time.time()
 
     def refresh(self) -> None:
         """Ask now; and once more if an answer is on its way."""
@@ -153,10 +165,23 @@ class Targets:
         if self._known is None:
             return
         (answer,) = answers
-        if answer.failure is not None:
-            self._log.event(TargetsNotFound(answer.failure.line))
-        elif answer.addresses != self._known:
+        self._tell(answer)
+        if answer.addresses:
+            self._note()
+        if answer.addresses and answer.addresses != self._known:
             self._known = answer.addresses
             self._on_change(answer.addresses)
         self._schedule(0 if self._again else self._interval)
         self._again = False
+
+    def _tell(self, answer: Answer) -> None:
+        """Say what is different from the last time; the order of addresses is nothing to tell."""
+        reason = "" if answer.failure is None else answer.failure.line
+        if reason not in ("", self._told):
+            self._log.event(TargetsNotFound(reason))
+        if self._told and not reason:
+            self._log.event(TargetsFound(self._text))
+        self._told = reason
+        if answer.addresses and set(answer.addresses) != set(self._known or ()):
+            names = ", ".join(map(str, answer.addresses))
+            self._log.event(TargetsChanged(self._text, names))

@@ -18,7 +18,8 @@ from spiped.lean_typing import suppress
 from spiped.net.address import encode_addresses
 from spiped.net.reactor import Reactor
 from spiped.observe.counters import Counters
-from spiped.observe.log.events import Refused, UpgradeFailed, UpgradeRefused
+from spiped.observe.log.common import Refused
+from spiped.observe.log.events import UpgradeFailed, UpgradeRefused
 from spiped.process.helper import TIME_LIMIT, Helper
 from spiped.process.signals import Signals, block_signals, unblock_signals
 from spiped.service import handover, key_keeper
@@ -136,7 +137,7 @@ class Upgrade:
             fd = handover.write(document, is_rehearsal=False)
             try:
                 handover.set_inheritable(fds, inheritable=True)
-                _execute(self._command, fd)
+                _execute(self._command, fd, self._holdings.manager.variables())
             finally:
                 handover.set_inheritable(fds, inheritable=False)
                 os.close(fd)
@@ -166,12 +167,12 @@ def _rehearse(sock: socket.socket, command: list[str], document: handover.Docume
     for stream in (1, 2):
         os.dup2(sock.fileno(), stream)
     try:
-        _execute(command, handover.write(document, is_rehearsal=True))
+        _execute(command, handover.write(document, is_rehearsal=True), {})
     except REFUSALS as error:
         os.write(2, f"{command[0]}: {describe(error)}\n".encode(errors="surrogateescape"))
 
 
-def _execute(command: list[str], document: int) -> None:
+def _execute(command: list[str], document: int, variables: dict[str, str]) -> None:
     os.set_inheritable(document, True)
-    environment = {**os.environ, handover.VARIABLE: str(document)}
+    environment = {**os.environ, **variables, handover.VARIABLE: str(document)}
     os.execve(command[0], command, environment)  # noqa: S606

@@ -23,9 +23,11 @@ from spiped.observe.log.events import (
     WorkerDied,
     WorkerHung,
     WorkerNotForked,
-    decode,
+    WorkerReplaced,
 )
-from spiped.plane.interface import PlaneMaker
+from spiped.observe.log.kinds import decode
+from spiped.observe.slot import Field
+from spiped.plane.interface import PlaneMaker, Wanted
 from spiped.plane.limits import Limits
 from spiped.plane.pipe_settings import PipeSettings
 from spiped.process.fork import fork
@@ -49,12 +51,13 @@ class SetSettings(NamedTuple):
     """What all generations have in common."""
 
     name: str  # of the pipe
+    key_name: str
+    target: str  # as the operator wrote it
     workers: int
     limits: Limits
     make_plane: PlaneMaker
     wake: int  # `Service.wake`
     detach: bool  # a daemon's workers: let go of the standard streams
-    tell_clean: bool  # workers also tell of connections that end in order
     drain_timeout: float  # seconds that connections have after a newer generation has taken over
 
 
@@ -66,6 +69,9 @@ class Owner(Protocol):
 
     def on_start_failed(self, reason: str, generation: Generation) -> None:
         """A generation that was to take over, or to be the first, could not start."""
+
+    def on_changed(self) -> None:
+        """There are other workers than before, or in another state."""
 
     def on_empty(self) -> None:
         """The last worker has ended, and none is to follow."""
@@ -93,6 +99,7 @@ class WorkerSet:
         self.generations: list[Generation] = []  # the oldest first; those that are not gone
         self.generations_begun = 0
         self.workers_forked = 0
+        self._wanted = Wanted()
         self._backoff = BACKOFF_MIN
         self._refill: Timer | None = None  # workers are missing, and not due yet
         self._asked_at = time.monotonic()
@@ -116,6 +123,13 @@ class WorkerSet:
     @property
     def workers(self) -> list[WorkerProcess]:
         return [process for generation in self.generations for process in generation.workers]
+
+    @property
+    def is_answering(self) -> bool:
+        """One at least does what it should; of those that accept, as long as there are any."""
+        in_charge = self.in_charge
+        workers = self.workers if in_charge is None else in_charge.workers
+        return any(process.is_answering for process in workers)
 
     def begin(self, pipe: PipeSettings) -> None:
         """Start a generation with this key, which it owns from now on, and these targets."""
@@ -141,10 +155,17 @@ class WorkerSet:
                 process.ready = True
                 self.workers_forked = max(self.workers_forked, process.serial)
                 self._take_on(process, generation, socket.socket(fileno=each["channel"]))
+                process.tell("tell", **self._wanted._asdict())
             if state is State.DRAINING:
                 self._limit_draining(generation)
         if self.in_charge is None:  # its workers have died meanwhile
             self.begin(pipe)
+
+    def want(self, wanted: Wanted) -> None:
+        """Have all workers, also those to come, tell of these connections."""
+        self._wanted = wanted
+        for process in self.workers:
+            process.tell("tell", **wanted._asdict())
 
     def retarget(self, targets: list[SocketAddress]) -> None:
         """New connections are made to these."""
@@ -231,6 +252,7 @@ class WorkerSet:
             lambda message: self._on_message(process, generation, message),
             lambda: None,  # the worker is gone: SIGCHLD says how
         )
+        self._owner.on_changed()
 
     def _become_worker(
         self,
@@ -257,6 +279,8 @@ class WorkerSet:
             worker.WorkerSetup(
                 program=self._log.name,
                 name=settings.name,
+                key_name=settings.key_name,
+                target=settings.target,
                 serial=serial,
                 pipe=generation.pipe,
                 limits=settings.limits,
@@ -270,7 +294,7 @@ class WorkerSet:
                 make_plane=settings.make_plane,
                 sandbox=self._holdings.sandbox,
                 detach=settings.detach,
-                tell_clean=settings.tell_clean,
+                wanted=self._wanted,
             ),
             theirs,
         )
@@ -279,6 +303,9 @@ class WorkerSet:
         match message:
             case {"ready": True}:
                 process.ready = True
+                self._owner.on_changed()
+                if generation.state is State.SERVING:
+                    self._log.event(WorkerReplaced(process.pid))
                 self._check_serving(generation)
             case {"event": dict(encoded)}:
                 with suppress(ValueError):  # of another version, which knows other events
@@ -329,6 +356,7 @@ class WorkerSet:
             process.channel = None
         how = self._reasons.pop(process.pid, describe_status(status))
         generation.remove(process)
+        self._owner.on_changed()
         self._counters.fold(process.slot, process.file)
         self._counters.drop_unused([other.file for other in self.workers])
         self._wake()
@@ -336,6 +364,7 @@ class WorkerSet:
             self._give_up(generation, how)
         elif generation.state in (State.STARTING, State.SERVING):
             self._log.event(WorkerDied(process.pid, how))
+            self._counters.slot(0).add(Field.WORKER_RESTARTS, 1)
             self._replace(process)
         self._forget_gone()
 

@@ -69,9 +69,8 @@ def _prepare(setup: StatusSetup, sock: socket.socket) -> Reactor:
     if setup.detach:
         detach_streams()
     gc.collect()  # nothing that is forgotten may later close a number that is in use again
-    listening = [listener.fileno() for listener in setup.listeners]
-    descriptors.close_all_but(sock.fileno(), *listening, *setup.view.let_go())
-    setup.view.only_look()
+    needed = [sock.fileno(), *(listener.fileno() for listener in setup.listeners)]
+    setup.view.only_look(lambda seen: descriptors.close_all_but(*needed, *seen))
     descriptors.raise_limit(DESCRIPTORS)
     reactor = Reactor()
     server = Server(reactor, setup.listeners, Routes(setup.view, setup.page))

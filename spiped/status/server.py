@@ -60,14 +60,14 @@ class Server:
         self._listen()
 
     def stop(self, on_stopped: Callable[[], None]) -> None:
-        """Accept nobody any more, and end with the responses that are under way."""
+        """Accept nobody any more, and end with the requests that are under way."""
         for listener in self._listeners:
             self._reactor.unwatch(listener)
             listener.close()
         self._listeners.clear()
         self.goes_on = False
         self._on_stopped = on_stopped
-        for client in [*self._clients[State.READING], *self._clients[State.IDLE]]:
+        for client in list(self._clients[State.IDLE]):
             client.close()
         self._reactor.call_later(STOP_TIME, on_stopped)
         self._check_stopped()

@@ -9,7 +9,7 @@ from spiped.crypto import Backend
 from spiped.crypto.key_file import KeyFile
 from spiped.net.address import SocketAddress, is_literal, resolve
 from spiped.net.reactor import READ, Reactor
-from spiped.observe.log.events import SeveralAddresses
+from spiped.observe.log.common import SeveralAddresses
 from spiped.observe.log.key_warnings import key_warnings
 from spiped.observe.log.log import Log
 from spiped.observe.slot import NO_ENTRIES, Field, Slot

@@ -29,8 +29,7 @@ def seen() -> tuple[Counters, Facts, View]:
         Counters(1, [os.dup(file) for file in writing.files()], entries=9),
         Facts(os.dup(facts.fileno())),
     )
-    looking.let_go()
-    looking.only_look()
+    looking.only_look(lambda seen: None)
     return writing, facts, looking
 
 
@@ -70,7 +69,7 @@ def test_a_slot_that_somebody_still_refers_to_is_a_mistake_of_ours() -> None:
     counters = counters_for(Scenario(connections=0))
     slot = counters.slot(1)
     with pytest.raises(BufferError):
-        View(counters, Facts()).let_go()
+        View(counters, Facts()).only_look(lambda seen: None)
     slot.view.release()
 
 
@@ -104,8 +103,7 @@ def test_descriptors_stay_what_they_are_when_maps_are_exchanged() -> None:
     view = View(counters, facts)
 
     def child() -> int:
-        close_all_but(*view.let_go())
-        view.only_look()
+        view.only_look(lambda seen: close_all_but(*seen))
         others = [os.dup(0) for _ in range(10)]
         view._counters.slots = 0  # as if some had been added
         view.facts()  # maps anew
@@ -127,8 +125,7 @@ def test_nobody_can_write_who_has_dropped_privileges_before() -> None:
         os.setgroups([])
         os.setresgid(65534, 65534, 65534)
         os.setresuid(65534, 65534, 65534)
-        view.let_go()
-        view.only_look()
+        view.only_look(lambda seen: None)
         files = [*counters.files(), facts.fileno()]
         return any(fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE for file in files)
 

@@ -291,7 +291,7 @@ const targets = makeTable(
     ["state", "State", "word"],
     ["addresses", "Addresses", "text"],
     ["resolved", "Looked up, ago", "time"],
-    ["failures", "Failures", "count"],
+    ["failures", "Failures", "count", (value) => value !== undefined],
   ],
   "name",
   false,
