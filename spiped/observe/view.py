@@ -17,7 +17,7 @@ from spiped.observe.entry import Entry, State
 from spiped.observe.facts import Document, Facts
 from spiped.observe.families import Family
 from spiped.observe.metrics import families
-from spiped.observe.slot import Field
+from spiped.observe.slot import PLACES, Field
 
 WORDS = entry.BYTES // 8
 SEALED_WORD = entry.SECOND_LINE // 8
@@ -248,7 +248,7 @@ class View:
             for target in facts.get("targets", ())
         ]
         ended = {
-            field.labels[0][1]: total(field) for field in Field if field.name.startswith("ENDED_")
+            field.labels[0][1]: total(field) for field in PLACES if field.name.startswith("ENDED_")
         }
         return {
             **{name: facts.get(name) for name in ("name", "mode", "source")},
