@@ -124,17 +124,17 @@ install:
 	umask 022 && \
 	mkdir -p '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(MAN1DIR)' && \
 	$(PYTHON) -m venv $(INSTALLER) && \
-	$(INSTALLER)/bin/pip install -q --target '$(DESTDIR)$(LIBDIR).new' . && \
+	$(INSTALLER)/bin/pip install -q --target '$(DESTDIR)$(LIBDIR).new' '.[status,top]' && \
 	rm -rf $(INSTALLER) '$(DESTDIR)$(LIBDIR).new/bin' '$(DESTDIR)$(LIBDIR)' && \
 	mv '$(DESTDIR)$(LIBDIR).new' '$(DESTDIR)$(LIBDIR)' && \
 	$(PYTHON) init/program.py directory='$(DESTDIR)$(BINDIR)' \
 	    interpreter=$(INTERPRETER) library='$(LIBDIR)' && \
-	install -m 644 man/spiped.1 man/spipe.1 '$(DESTDIR)$(MAN1DIR)'
+	install -m 644 man/spiped.1 man/spipe.1 man/spiped-top.1 '$(DESTDIR)$(MAN1DIR)'
 
 uninstall:
 	rm -rf '$(DESTDIR)$(LIBDIR)'
-	rm -f '$(DESTDIR)$(BINDIR)/spiped' '$(DESTDIR)$(BINDIR)/spipe'
-	rm -f '$(DESTDIR)$(MAN1DIR)/spiped.1' '$(DESTDIR)$(MAN1DIR)/spipe.1'
+	rm -f '$(DESTDIR)$(BINDIR)/spiped' '$(DESTDIR)$(BINDIR)/spipe' '$(DESTDIR)$(BINDIR)/spiped-top'
+	rm -f '$(DESTDIR)$(MAN1DIR)/spiped.1' '$(DESTDIR)$(MAN1DIR)/spipe.1' '$(DESTDIR)$(MAN1DIR)/spiped-top.1'
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info spiped/_native.c spiped/_native*.so

@@ -26,6 +26,14 @@ def spipe() -> None:
     main()
 
 
+def spiped_top() -> None:
+    """The command ``spiped-top``; does not return."""
+    _begin()
+    from spiped.command.top import main
+
+    main()
+
+
 def _begin() -> None:
     _let_signals_wait()
     if not sys.flags.isolated:

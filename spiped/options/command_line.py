@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from spiped.lean_typing import Any
 from spiped.options.grammar import parse
-from spiped.options.settings import DaemonOptions, PipeOptions
+from spiped.options.settings import DaemonOptions, PipeOptions, TopOptions
 from spiped.options.table import Option, options_of
 from spiped.options.values import Usage, is_inherited
 
@@ -40,6 +40,11 @@ def read_spipe(words: Sequence[str]) -> PipeOptions:
         raise Usage
     _check(given, table)
     return _pipe(given)
+
+
+def read_top(words: Sequence[str]) -> TopOptions:
+    """Raises Usage, OperatorError, Version or Help."""
+    return TopOptions(**parse(words, options_of("spiped-top")))
 
 
 def _pipe(given: dict[str, Any]) -> PipeOptions:

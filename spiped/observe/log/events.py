@@ -319,7 +319,7 @@ class ConnectionBegun(Record):
 
 
 def _ended(event: ConnectionEnded) -> str:
-    what = "ended" if event.cause == "clean" else "shut down"
+    what = "ended" if event.cause == "ended" else "shut down"
     carried = f"{event.sealed_bytes} bytes encrypted, {event.opened_bytes} decrypted"
     return f"connection from {event.peer} ({event.id}): {what} after {event.seconds} s ({carried})"
 
