@@ -28,7 +28,7 @@ SHARED_FOR = 0.1  # seconds for which what was rendered is as good as new
 HELD_MAX = 64 << 20  # bytes of bodies that clients have not taken yet; the same body counts once
 
 SEND_BUFFER = 1 << 17  # bytes that the system may keep of a response, of each client
-STOP_TIME = 1.0  # seconds that clients have, at the end, to ask and to take the answer
+STOP_TIME = 1.0  # seconds that clients have, at the end, to take what they were being sent
 
 TOO_MANY = say(503, f"{CLIENTS_MAX} clients are being served; come again")
 
@@ -69,11 +69,10 @@ class Server:
         self._on_stopped = on_stopped
         for client in list(self._clients[State.IDLE]):
             client.close()
-        self._reactor.call_later(STOP_TIME, self._stop_waiting)
+        self._reactor.call_later(STOP_TIME, self._end)
         self._check_stopped()
 
-    def _stop_waiting(self) -> None:
-        """Whose request has not come by now sees an end, and no reset."""
+    def _end(self) -> None:
         for client in list(self._clients[State.READING]):
             client.close()
         if self._on_stopped is not None:

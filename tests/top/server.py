@@ -228,7 +228,8 @@ def moving(begin: float | None = None) -> Callable[[], Json]:
             for name, port, share in zip(names, (8025, 8022), (0.8, 0.2), strict=True)
         ]
         for each in pipes:
-            each["connections"]["established"] = int(1200 + 60 * t + 40 * math.sin(t))
+            established = int(1200 + 60 * t + 40 * math.sin(t))
+            each["connections"] |= {"established": established, "accepted": established + 34}
         workers = [
             worker(
                 n,
