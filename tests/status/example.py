@@ -11,6 +11,7 @@ import random
 import time
 from typing import Any, NamedTuple
 
+from spiped import __version__
 from spiped.net.address import encode_sockaddr
 from spiped.observe import entry
 from spiped.observe.counters import Counters
@@ -188,8 +189,14 @@ class Daemon:
             return HOSTILE + harmless if scenario.hostile else harmless
 
         return {
-            "version": "2.0.0",
+            "version": __version__,
             "pid": 4711,
+            "process": {
+                "cpu_seconds": 12.5,
+                "memory_bytes": 14_000_000,
+                "open_files": 14,
+                "max_files": 1024,
+            },
             "name": name("mail"),
             "state": scenario.state,
             "ready": scenario.state == "serving",

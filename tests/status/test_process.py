@@ -69,7 +69,8 @@ def test_signals_are_not_for_it(status: Status, number: int) -> None:
 
 def test_it_ends_with_its_supervisor(tmp_path: Path) -> None:
     with serving(f"[127.0.0.1]:{free_port()}", str(tmp_path / "status")) as status:
-        with Peer.connect(status.tcp) as idle, Peer.connect(status.tcp) as silent:
+        # who is answered tells that who came before has been accepted
+        with Peer.connect(status.tcp) as silent, Peer.connect(status.tcp) as idle:
             idle.send(request())
             assert read_answer(idle).status == 200
             assert status.end() == (0, "")

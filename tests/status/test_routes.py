@@ -192,4 +192,4 @@ def test_hostile_names_are_text_everywhere(tmp_path: Path) -> None:
         assert content["pipes"][0]["name"] == f"{HOSTILE}mail"
         assert HOSTILE.encode() not in ask(path, "/").body
         for line in ask(path, "/metrics").text.splitlines():
-            assert line.startswith(("#", "spiped_"))
+            assert line.startswith(("#", "spiped_", "process_"))
