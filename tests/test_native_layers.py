@@ -28,7 +28,7 @@ LAYERS = [
     {"kernels/aes256ctr", "kernels/modexp", "kernels/sha256"},
     {"kernels/registry"},
     {"protocol"},
-    {"plane/address", "plane/clock", "plane/counters", "plane/list", "plane/timers"},
+    {"plane/address", "plane/clock", "plane/counters", "plane/entry", "plane/list", "plane/timers"},
     {"plane/ending", "plane/pipe"},
     {"plane/endpoint", "plane/failure", "plane/service", "plane/wanted"},
     {"plane/connect", "plane/flow", "plane/negotiate"},  # the steps do not know each other

@@ -14,7 +14,8 @@
 
 int plane_supported(void) { return 0; }
 
-ABSENT(struct plane *plane_new(int control, uint64_t *counters))
+ABSENT(struct plane *plane_new(int control, uint64_t *counters, struct plane_entry *entries,
+    size_t count))
 ABSENT(void plane_free(struct plane *plane))
 ABSENT(int plane_serve(struct plane *plane, const struct plane_service *service))
 ABSENT(void plane_stop_serving(struct plane *plane))
@@ -22,6 +23,7 @@ ABSENT(int plane_carry(struct plane *plane, uint64_t id, int accepted, struct pl
 ABSENT(size_t plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,
     struct plane_ending *endings, size_t room))
 ABSENT(int plane_accept_error(const struct plane *plane))
+ABSENT(int plane_kill(struct plane *plane, uint64_t number))
 ABSENT(void plane_abort_all(struct plane *plane))
 
 #endif

@@ -54,7 +54,7 @@ admission_share_is_exceeded(const struct plane *plane, const struct census *cens
 static uint64_t
 grace_ends_ms(const struct connection *connection)
 {
-	return clock_after(connection->began_ms, ADMISSION_GRACE_MS);
+	return connection->entry->began_ms + ADMISSION_GRACE_MS;
 }
 
 uint64_t
@@ -112,16 +112,20 @@ admission_decide(const struct plane *plane, const struct census *census, int any
 static int
 is_same_source(const struct connection *a, const struct connection *b)
 {
-	const struct sockaddr_in *a4 = (const struct sockaddr_in *)(const void *)&a->peer;
-	const struct sockaddr_in *b4 = (const struct sockaddr_in *)(const void *)&b->peer;
-	const struct in6_addr *a6 = &a->peer.sin6_addr, *b6 = &b->peer.sin6_addr;
-	int prefix = IN6_IS_ADDR_V4MAPPED(a6) || IN6_IS_ADDR_V4MAPPED(b6) ? 16 : 8;
+	struct sockaddr_in6 a6, b6;
+	size_t prefix;
 
-	if (a->peer.sin6_family != b->peer.sin6_family)
+	memcpy(&a6, a->entry->peer, sizeof(a6));
+	memcpy(&b6, b->entry->peer, sizeof(b6));
+	if (a6.sin6_family != b6.sin6_family)
 		return 0;
-	if (a->peer.sin6_family == AF_INET)
-		return a4->sin_addr.s_addr == b4->sin_addr.s_addr;
-	return a->peer.sin6_family == AF_INET6 && memcmp(a6, b6, (size_t)prefix) == 0;
+	if (a6.sin6_family == AF_INET)
+		return memcmp(a->entry->peer + offsetof(struct sockaddr_in, sin_addr),
+		    b->entry->peer + offsetof(struct sockaddr_in, sin_addr),
+		    sizeof(struct in_addr)) == 0;
+	prefix = IN6_IS_ADDR_V4MAPPED(&a6.sin6_addr) || IN6_IS_ADDR_V4MAPPED(&b6.sin6_addr) ? 16 : 8;
+	return a6.sin6_family == AF_INET6 &&
+	    memcmp(&a6.sin6_addr, &b6.sin6_addr, prefix) == 0;
 }
 
 static uint64_t

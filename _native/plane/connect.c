@@ -198,7 +198,7 @@ connect_time_out(struct connector *connector, const struct plane_pipe_settings *
 }
 
 const struct plane_address *
-connect_failed_target(const struct connector *connector)
+connect_target(const struct connector *connector)
 {
 	const struct targets *targets = connector->targets;
 

@@ -50,8 +50,8 @@ enum connect_result connect_step(struct connector *connector,
 enum connect_result connect_time_out(struct connector *connector,
     const struct plane_pipe_settings *settings, int epoll);
 
-/* The target that .failure is about, or NULL if there is none. */
-const struct plane_address *connect_failed_target(const struct connector *connector);
+/* The target that is being tried, is reached, or failed last; NULL if there is none. */
+const struct plane_address *connect_target(const struct connector *connector);
 
 /* Give the targets back.  May be repeated. */
 void connect_release(struct connector *connector);

@@ -30,10 +30,36 @@ domain_of(const struct arrival *arrival)
 static void
 keep_peer(struct connection *connection, const struct arrival *arrival)
 {
-	if (arrival->peer == NULL || arrival->peer_length > sizeof(connection->peer))
+	struct plane_entry *entry = connection->entry;
+
+	if (arrival->peer == NULL || arrival->peer_length > sizeof(entry->peer))
 		return;
-	memcpy(&connection->peer, arrival->peer, arrival->peer_length);
-	connection->peer_length = (uint32_t)arrival->peer_length;
+	memcpy(entry->peer, arrival->peer, arrival->peer_length);
+	entry->peer_length = (uint8_t)arrival->peer_length;
+}
+
+/* Tell others of the connection, if there is a place for it. */
+static void
+enter(struct plane *plane, struct connection *connection, const struct arrival *arrival)
+{
+	struct plane_entry *entry = NULL;
+
+	if (arrival->number != 0)
+		entry = entries_take(&plane->entries, arrival->number);
+	plane->counters[PLANE_ENTRIES] = plane->entries.fresh;
+	connection->entry = entry != NULL ? entry : &connection->own;
+	connection->entry->began_ms = connection->began_us / 1000;
+	connection->entry->pipe = connection->pipe->settings.number;
+	if (connection->pipe->settings.role == ROLE_S)
+		connection->entry->state = ENTRY_HANDSHAKE;
+	keep_peer(connection, arrival);
+}
+
+static void
+leave(struct plane *plane, struct connection *connection)
+{
+	if (connection->entry != &connection->own)
+		entries_give_back(&plane->entries, connection->entry);
 }
 
 int
@@ -50,13 +76,13 @@ connection_new(struct plane *plane, struct plane_pipe *pipe, const struct arriva
 	connection->pipe = pipe;
 	connection->id = arrival->id;
 	connection->number = arrival->number;
-	connection->began_ms = clock_now_ms();
+	connection->began_us = clock_now_us();
 	connection->attempt_timer.kind = TIMER_ATTEMPT;
 	connection->timeout.kind = TIMER_TIMEOUT;
-	keep_peer(connection, arrival);
+	enter(plane, connection, arrival);
 	endpoint_init(&endpoint[PLAIN], PLAIN);
 	endpoint_init(&endpoint[CRYPT], CRYPT);
-	flows_init(&connection->relay.flows, endpoint, &pipe->settings);
+	flows_init(&connection->relay.flows, endpoint, connection->entry, &pipe->settings);
 
 	/* two for each connection, one for the listening socket */
 	error = timers_reserve(&plane->timers, 2 * (plane->connections + 1) + 1);
@@ -64,6 +90,7 @@ connection_new(struct plane *plane, struct plane_pipe *pipe, const struct arriva
 		error = endpoint_open(&endpoint[accepted_side(connection)], plane->epoll, arrival->fd,
 		    domain_of(arrival));
 	if (error != 0) {
+		leave(plane, connection);
 		secret_free(connection, sizeof(*connection));
 		return error;
 	}
@@ -109,6 +136,9 @@ connection_end(struct plane *plane, struct connection *connection,
 	connection->failure = *failure;
 	connection->failure.heard = heard_of(connection);
 	counter_add(plane->counters, PLANE_ENDED + failure->cause, 1);
+	if (connection->phase != PHASE_OPENING)
+		counter_time(plane->counters, PLANE_CONNECTION_TIME,
+		    clock_now_us() - connection->began_us);
 	flows_release(&connection->relay.flows);
 	negotiate_abandon(connection->handshake);
 	connection->handshake = NULL;
@@ -138,6 +168,7 @@ void
 connection_free(struct plane *plane, struct connection *connection)
 {
 	connect_release(&connection->connector);
+	leave(plane, connection);
 	list_remove(&connection->link);
 	secret_free(connection, sizeof(*connection));
 	plane->connections--;

@@ -5,12 +5,12 @@
  * A connection: its two endpoints, the state of each step, and the phase that it is in.
  */
 
-#include <netinet/in.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "connect.h"
 #include "endpoint.h"
+#include "entry.h"
 #include "failure.h"
 #include "list.h"
 #include "negotiate.h"
@@ -40,12 +40,13 @@ struct connection {
 	uint8_t connecting;		/* enum progress, both */
 	uint8_t negotiating;
 	uint8_t told;			/* its end is to be reported, not only counted */
-	uint32_t peer_length;		/* 0: unknown */
 	struct link unauthenticated;	/* linked until the peer has proved to hold the key, then NULL */
 	const struct plane_pipe *pipe;
 	uint64_t id;			/* as in struct plane_ending */
 	uint64_t number;
-	uint64_t began_ms;
+	uint64_t began_us;
+	uint64_t connect_began_us;	/* when connecting to the target began, */
+	uint64_t handshake_began_us;	/* and the handshake */
 	struct failure failure;		/* why it has ended */
 	struct endpoint endpoint[2];
 	struct connector connector;
@@ -53,7 +54,8 @@ struct connection {
 	struct timer timeout;
 	struct handshake *handshake;	/* while negotiating is under way, else NULL */
 	struct relay relay;
-	struct sockaddr_in6 peer;	/* or a shorter one */
+	struct plane_entry *entry;	/* what others see of it */
+	struct plane_entry own;		/* that, if there is no place in the table */
 };
 
 /* A socket that has been accepted, and how the connection is to be reported. */
@@ -119,7 +121,7 @@ connection_is_bulky(const struct connection *connection)
 
 /*
  * Make a connection from an accepted socket, and take that over.  It has been counted as active and as
- * unauthenticated, and is that, and idle; .began_ms is now.  Returns 0; or an errno value, and then the
+ * unauthenticated, and is that, and idle; .began_us is now.  Returns 0; or an errno value, and then the
  * socket is still the caller's.
  */
 int connection_new(struct plane *plane, struct plane_pipe *pipe, const struct arrival *arrival,

@@ -32,6 +32,7 @@ enum plane_cause {
 	PLANE_LEFT,			/* whoever connected left before sending a byte, or being served */
 	PLANE_SAME_ROLE,		/* as enum handshake_status */
 	PLANE_OVERLOAD,			/* more came than could be computed in time; only ever counted */
+	PLANE_KILLED,			/* by plane_kill(); no side */
 	PLANE_CAUSES
 };
 

@@ -24,13 +24,15 @@ free_unsent(struct flows *flows, int side)
 		wipe(flow->unsent, flow->unsent_end);
 	free(flow->unsent);
 	flow->unsent = NULL;
+	flows->entry->unsent[side] = 0;
 }
 
 void
-flows_init(struct flows *flows, struct endpoint endpoint[2],
+flows_init(struct flows *flows, struct endpoint endpoint[2], struct plane_entry *entry,
     const struct plane_pipe_settings *settings)
 {
 	flows->endpoint = endpoint;
+	flows->entry = entry;
 	flows->settings = settings;
 }
 
@@ -107,8 +109,9 @@ receive_and_seal(struct flows *flows, size_t most, struct batch *batch, uint64_t
 	packets = packet_seal_many(&flow->key, flow->number, batch->received, length,
 	    batch->transformed);
 	flow->number += packets;
-	flow->carried += length;
+	flows->entry->sealed += length;
 	counters[PLANE_SEALED] += length;
+	counters[PLANE_SEALED_PACKETS] += packets;
 	return packets * PACKET_BYTES;
 }
 
@@ -133,8 +136,9 @@ receive_and_open(struct flows *flows, size_t most, struct batch *batch, uint64_t
 	status = packet_open_many(&flow->key, flow->number, batch->received, count,
 	    batch->transformed, &length, &opened);
 	flow->number += opened;
-	flow->carried += length;
+	flows->entry->opened += length;
 	counters[PLANE_OPENED] += length;
+	counters[PLANE_OPENED_PACKETS] += opened;
 	if (status != PACKET_OK) {
 		flow->state = FLOW_ENDING;
 		flows_fail(flows, CRYPT,
@@ -182,6 +186,7 @@ store_unsent(struct flows *flows, int side, const uint8_t *data, size_t length)
 	memcpy(flow->unsent, data, length);
 	flow->unsent_start = 0;
 	flow->unsent_end = (uint32_t)length;
+	flows->entry->unsent[side] = (uint32_t)length;
 }
 
 void
@@ -192,7 +197,10 @@ flows_send_rest(struct flows *flows, int side)
 	flow->unsent_start += (uint32_t)deliver(flows, side, flow->unsent + flow->unsent_start,
 	    flow->unsent_end - flow->unsent_start);
 	/* a sink that has failed has freed the buffer */
-	if (flow->unsent != NULL && flow->unsent_start == flow->unsent_end)
+	if (flow->unsent == NULL)
+		return;
+	flows->entry->unsent[side] = flow->unsent_end - flow->unsent_start;
+	if (flow->unsent_start == flow->unsent_end)
 		free_unsent(flows, side);
 }
 
@@ -221,6 +229,7 @@ flows_finish(struct flows *flows, int side)
 	if (flow->unsent != NULL)
 		return;
 	flow->state = FLOW_ENDED;
+	flows->entry->state = ENTRY_HALF_CLOSED;
 	if (flows->flow[!side].state == FLOW_ENDED)
 		return;			/* closing the sockets, which is next, has the same effect */
 	/* If the peer has reset the connection meanwhile, an event tells that. */

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "endpoint.h"
+#include "entry.h"
 #include "failure.h"
 #include "pipe.h"
 #include "protocol/packet.h"
@@ -39,7 +40,6 @@ enum flow_state {
 struct flow {
 	struct packet_key key;
 	uint64_t number;		/* of the next packet */
-	uint64_t carried;		/* payload bytes */
 	uint8_t *unsent;		/* allocated while the sink is slow, else NULL */
 	uint32_t unsent_start;
 	uint32_t unsent_end;
@@ -49,6 +49,7 @@ struct flow {
 struct flows {
 	struct flow flow[2];
 	struct endpoint *endpoint;	/* the connection's two */
+	struct plane_entry *entry;	/* where what is carried is told */
 	const struct plane_pipe_settings *settings;
 	uint64_t active_ms;		/* when something was carried, if there is a limit to silence */
 	struct failure failure;		/* of an endpoint; PLANE_CLEAN if none has failed */
@@ -57,7 +58,7 @@ struct flows {
 };
 
 /* Make the flows between two endpoints, without keys yet, in memory that is zero. */
-void flows_init(struct flows *flows, struct endpoint endpoint[2],
+void flows_init(struct flows *flows, struct endpoint endpoint[2], struct plane_entry *entry,
     const struct plane_pipe_settings *settings);
 
 /* Erase the keys and what is unsent. */

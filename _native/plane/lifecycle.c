@@ -31,6 +31,7 @@ follow_relay(struct plane *plane, struct connection *connection, enum relay_resu
 	case RELAY_DRAINING:
 	case RELAY_DRAINING_MORE:
 		connection->phase = PHASE_DRAINING;
+		connection->entry->state = ENTRY_DRAINING;
 		timer_clear(&plane->timers, &connection->timeout);
 		if (result == RELAY_DRAINING_MORE)
 			connection_move(plane, connection, QUEUE_BULK);
@@ -101,6 +102,24 @@ void
 lifecycle_refuse(struct plane *plane, struct connection *connection, enum plane_cause cause)
 {
 	fail(plane, connection, cause, 0, PLANE_SIDE_NONE);
+}
+
+int
+lifecycle_kill(struct plane *plane, uint64_t number)
+{
+	for (enum queue queue = 0; queue < QUEUE_ENDED; queue++) {
+		const struct link *list = &plane->queue[queue];
+
+		for (struct link *link = list->next; link != list; link = link->next) {
+			struct connection *connection = OWNER_OF(link, struct connection, link);
+
+			if (connection->number == number) {
+				lifecycle_refuse(plane, connection, PLANE_KILLED);
+				return 1;
+			}
+		}
+	}
+	return 0;
 }
 
 void

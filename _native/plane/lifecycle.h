@@ -28,6 +28,9 @@ void lifecycle_time_out(struct plane *plane, struct connection *connection);
 /* End a connection although no endpoint has failed. */
 void lifecycle_refuse(struct plane *plane, struct connection *connection, enum plane_cause cause);
 
+/* End the connection of this number with PLANE_KILLED.  Returns 0 if there is none. */
+int lifecycle_kill(struct plane *plane, uint64_t number);
+
 /* End every connection with PLANE_ABORTED. */
 void lifecycle_abort_all(struct plane *plane);
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "counters.h"
 #include "timers.h"
 
 #define TROUBLE_MS 100			/* how long to accept nothing when the system has run out of something */
@@ -74,11 +75,26 @@ listening_pause(struct plane *plane, enum pause reason, uint64_t ms)
 		return;			/* the counter is at its maximum: the others are being woken */
 }
 
+static enum accept_error
+kind_of(int error)
+{
+	switch (error) {
+	case EMFILE:
+		return ACCEPT_PROCESS_FILES;
+	case ENFILE:
+		return ACCEPT_SYSTEM_FILES;
+	case ENOMEM: case ENOBUFS: case ENOSPC:
+		return ACCEPT_MEMORY;
+	}
+	return ACCEPT_OTHER;
+}
+
 void
 listening_pause_for_trouble(struct plane *plane, int error)
 {
 	if (plane->accepting.service.listener < 0 || listening_is_paused(plane))
 		return;
+	counter_add(plane->counters, PLANE_ACCEPT_ERRORS + kind_of(error), 1);
 	plane->accepting.has_trouble = 1;
 	plane->accepting.error = error;
 	listening_pause(plane, PAUSE_TROUBLE, TROUBLE_MS);

@@ -8,11 +8,13 @@
 
 #ifdef __linux__
 
+#include <string.h>
+
 #include "clock.h"
 #include "counters.h"
 
 static void
-begin_negotiating(struct plane *plane, struct connection *connection, uint64_t now_ms)
+begin_negotiating(struct plane *plane, struct connection *connection, uint64_t now_us)
 {
 	const struct plane_pipe_settings *settings = &connection->pipe->settings;
 	struct failure failure;
@@ -23,28 +25,46 @@ begin_negotiating(struct plane *plane, struct connection *connection, uint64_t n
 		return;
 	}
 	connection->negotiating = PROGRESS_UNDER_WAY;
-	timer_set(&plane->timers, &connection->timeout, clock_after(now_ms, settings->timeout_ms));
+	connection->handshake_began_us = now_us;
+	connection->entry->state = ENTRY_HANDSHAKE;
+	timer_set(&plane->timers, &connection->timeout,
+	    clock_after(now_us / 1000, settings->timeout_ms));
 	connection_move(plane, connection, QUEUE_READY);	/* there is a nonce to be sent */
 }
 
 /* Relay, if both parts are done. */
 static void
-relay_if_open(struct plane *plane, struct connection *connection, uint64_t now_ms)
+relay_if_open(struct plane *plane, struct connection *connection, uint64_t now_us)
 {
 	if (connection->connecting != PROGRESS_DONE || connection->negotiating != PROGRESS_DONE)
 		return;
 	connection->phase = PHASE_RELAYING;
+	connection->entry->state = ENTRY_RELAYING;
 	counter_add(plane->counters, PLANE_ESTABLISHED, 1);
-	relay_begin(&connection->relay, now_ms);
+	relay_begin(&connection->relay, now_us / 1000);
 	timer_set(&plane->timers, &connection->timeout,
-	    clock_after(now_ms, connection->pipe->settings.idle_ms));
+	    clock_after(now_us / 1000, connection->pipe->settings.idle_ms));
 	connection_move(plane, connection, QUEUE_READY);
+}
+
+/* Let others see which target has been reached. */
+static void
+tell_target(struct connection *connection)
+{
+	const struct plane_address *target = connect_target(&connection->connector);
+	struct plane_entry *entry = connection->entry;
+
+	if (target->length > sizeof(entry->target))
+		return;			/* a UNIX socket's path, which is the pipe's own */
+	memcpy(entry->target, target->bytes, target->length);
+	entry->target_length = (uint8_t)target->length;
 }
 
 static void
 follow_connect(struct plane *plane, struct connection *connection, enum connect_result result)
 {
 	struct connector *connector = &connection->connector;
+	uint64_t now_us;
 
 	switch (result) {
 	case CONNECT_SHORTAGE:		/* until other connections have ended */
@@ -57,35 +77,41 @@ follow_connect(struct plane *plane, struct connection *connection, enum connect_
 		connection_end(plane, connection, &connector->failure);
 		break;
 	case CONNECT_DONE:
+		now_us = clock_now_us();
+		counter_time(plane->counters, PLANE_CONNECT_TIME, now_us - connection->connect_began_us);
 		timer_clear(&plane->timers, &connection->attempt_timer);
+		tell_target(connection);
 		connect_release(connector);
 		connection->connecting = PROGRESS_DONE;
 		if (target_side(connection) == CRYPT)
-			begin_negotiating(plane, connection, clock_now_ms());
+			begin_negotiating(plane, connection, now_us);
 		else
-			relay_if_open(plane, connection, clock_now_ms());
+			relay_if_open(plane, connection, now_us);
 		break;
 	}
 }
 
 static void
-begin_connecting(struct plane *plane, struct connection *connection, uint64_t now_ms)
+begin_connecting(struct plane *plane, struct connection *connection, uint64_t now_us)
 {
+	connection->connect_began_us = now_us;
 	connection->connecting = PROGRESS_UNDER_WAY;
 	follow_connect(plane, connection, connect_begin(&connection->connector,
-	    &connection->pipe->settings, plane->epoll, now_ms));
+	    &connection->pipe->settings, plane->epoll, now_us / 1000));
 }
 
 static void
 finish_negotiating(struct plane *plane, struct connection *connection)
 {
 	struct flow *flow = connection->relay.flows.flow;
+	uint64_t now_us = clock_now_us();
 
+	counter_time(plane->counters, PLANE_HANDSHAKE_TIME, now_us - connection->handshake_began_us);
 	negotiate_finish(connection->handshake, &flow[PLAIN].key, &flow[CRYPT].key);
 	connection->handshake = NULL;
 	connection->negotiating = PROGRESS_DONE;
 	timer_clear(&plane->timers, &connection->timeout);
-	relay_if_open(plane, connection, clock_now_ms());
+	relay_if_open(plane, connection, now_us);
 }
 
 static void
@@ -105,7 +131,7 @@ negotiate(struct plane *plane, struct connection *connection)
 		case NEGOTIATE_AUTHENTIC:
 			connection_authenticate(plane, connection);
 			if (connection->connecting == PROGRESS_NONE)
-				begin_connecting(plane, connection, clock_now_ms());
+				begin_connecting(plane, connection, clock_now_us());
 			if (connection->phase == PHASE_ENDED)
 				return;
 			break;
@@ -164,9 +190,9 @@ opening_begin(struct plane *plane, struct plane_pipe *pipe, const struct arrival
 	if (error != 0)
 		return error;
 	if (pipe->settings.role == ROLE_C)
-		begin_connecting(plane, *begun, (*begun)->began_ms);
+		begin_connecting(plane, *begun, (*begun)->began_us);
 	else
-		begin_negotiating(plane, *begun, (*begun)->began_ms);
+		begin_negotiating(plane, *begun, (*begun)->began_us);
 	return 0;
 }
 

@@ -14,6 +14,7 @@
 /* Times are in milliseconds; UINT64_MAX means no limit. */
 struct plane_pipe_settings {
 	enum role role;
+	uint16_t number;		/* by which entries name it */
 	const uint8_t *K;		/* 32 bytes; the caller's, valid for as long as the pipe */
 	int weak;			/* do without forward secrecy */
 	int require_pfs;		/* refuse peers that do */

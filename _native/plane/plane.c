@@ -55,6 +55,7 @@ plane_serve(struct plane *plane, const struct plane_service *service)
 	int error = accept_begin(plane, service);
 
 	if (error == 0) {
+		plane->stopping = 0;
 		plane->reports_clean = service->tell_clean;
 		plane->reports_left = service->tell_left;
 		plane->budget = (struct budget){ .left = service->tell_burst };
@@ -91,6 +92,12 @@ plane_accept_error(const struct plane *plane)
 	return plane->accepting.error;
 }
 
+int
+plane_kill(struct plane *plane, uint64_t number)
+{
+	return lifecycle_kill(plane, number);
+}
+
 void
 plane_abort_all(struct plane *plane)
 {
@@ -98,7 +105,7 @@ plane_abort_all(struct plane *plane)
 }
 
 struct plane *
-plane_new(int control, uint64_t *counters)
+plane_new(int control, uint64_t *counters, struct plane_entry *entries, size_t count)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.u64 = TAG_CONTROL };
 	struct plane *plane = malloc(sizeof(*plane));
@@ -116,6 +123,7 @@ plane_new(int control, uint64_t *counters)
 		return NULL;
 	}
 	plane->counters = counters;
+	plane->entries = (struct entries){ .entry = entries, .count = count };
 	plane->accepted = 0;
 	plane->connections = 0;
 	plane->timers = (struct timers){ 0 };

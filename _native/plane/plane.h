@@ -28,6 +28,7 @@
 #include "address.h"
 #include "counters.h"
 #include "ending.h"
+#include "entry.h"
 #include "pipe.h"
 #include "service.h"
 #include "wanted.h"
@@ -39,11 +40,12 @@ int plane_supported(void);
 
 /*
  * Make a plane.  control is a descriptor, watched but not touched, that makes
- * plane_run() return when it is readable.  counters[enum plane_counter] outlive
- * the plane, which alone writes them.  Returns NULL with errno set if the system
- * refuses.
+ * plane_run() return when it is readable.  counters[PLANE_COUNTERS] outlive
+ * the plane, which alone writes them; so do entries[count], in which others
+ * see what it carries, if there are any.  Returns NULL with errno set if the system refuses.
  */
-struct plane *plane_new(int control, uint64_t *counters);
+struct plane *plane_new(int control, uint64_t *counters, struct plane_entry *entries,
+    size_t count);
 
 /* Free a plane that holds no connection. */
 void plane_free(struct plane *plane);
@@ -79,6 +81,9 @@ size_t plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,
 
 /* What PLANE_CANNOT_ACCEPT was about: an errno value. */
 int plane_accept_error(const struct plane *plane);
+
+/* Reset the connection of this number (> 0); plane_run() will report it.  Returns 0 if there is none. */
+int plane_kill(struct plane *plane, uint64_t number);
 
 /* Reset every connection; plane_run() will report them. */
 void plane_abort_all(struct plane *plane);

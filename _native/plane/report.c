@@ -69,19 +69,19 @@ report_take(struct plane *plane, struct plane_ending *ending)
 	const struct plane_address *target = NULL;
 
 	if (failure->cause == PLANE_UNREACHED || failure->cause == PLANE_UNANSWERED)
-		target = connect_failed_target(&connection->connector);
+		target = connect_target(&connection->connector);
 	ending->id = connection->id;
 	ending->number = connection->number;
 	ending->role = connection->pipe->settings.role;
-	ending->sealed = connection->relay.flows.flow[PLAIN].carried;
-	ending->opened = connection->relay.flows.flow[CRYPT].carried;
-	ending->duration_ms = clock_now_ms() - connection->began_ms;
+	ending->sealed = connection->entry->sealed;
+	ending->opened = connection->entry->opened;
+	ending->duration_ms = (clock_now_us() - connection->began_us) / 1000;
 	ending->cause = failure->cause;
 	ending->error = failure->error;
 	ending->side = failure->side;
 	ending->heard = failure->heard;
-	ending->peer.length = connection->peer_length;
-	memcpy(ending->peer.bytes, &connection->peer, connection->peer_length);
+	ending->peer.length = connection->entry->peer_length;
+	memcpy(ending->peer.bytes, connection->entry->peer, connection->entry->peer_length);
 	ending->target.length = 0;
 	if (target != NULL)
 		ending->target = *target;

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "entry.h"
 #include "flow.h"
 #include "list.h"
 #include "service.h"
@@ -75,6 +76,7 @@ struct plane {
 	uint64_t *counters;		/* enum plane_counter */
 	uint64_t accepted;		/* connections, so far */
 	size_t connections;		/* that are not freed */
+	struct entries entries;		/* what others see of them */
 	struct timers timers;
 	struct link queue[QUEUES];	/* enum queue, by connection->link */
 	uint64_t drain_due_ms;		/* when to poll those that drain */

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
+import sys
 
 from spiped.errors import LookupFailed, OperatorError, describe
 from spiped.lean_typing import Any, NamedTuple
@@ -133,3 +135,38 @@ def decode_addresses(encoded: list[list[object]]) -> list[SocketAddress]:
             SocketAddress(family, tuple(sockaddr) if isinstance(sockaddr, list) else sockaddr)
         )
     return addresses
+
+
+# struct sockaddr, as the system has it
+
+
+def encode_sockaddr(address: Any) -> bytes:
+    """Of an address as Python's sockets have it; empty for that of a UNIX socket, or none."""
+    if not isinstance(address, tuple):
+        return b""
+    host, port, *more = address
+    if ":" not in host:
+        return _family(socket.AF_INET) + struct.pack(">H4s8x", port, socket.inet_aton(host))
+    flow, scope = more or (0, 0)
+    packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    start = struct.pack(">HI16s", port, flow, packed)
+    return _family(socket.AF_INET6) + start + struct.pack("=I", scope)
+
+
+def decode_sockaddr(sockaddr: bytes) -> SocketAddress | None:
+    """The reverse; None if there is none, or none that has a name."""
+    family = int.from_bytes(sockaddr[:2], sys.byteorder)
+    port = int.from_bytes(sockaddr[2:4], "big")
+    if family == socket.AF_INET:
+        return SocketAddress(family, (socket.inet_ntop(family, sockaddr[4:8]), port))
+    if family == socket.AF_INET6:
+        ip = socket.inet_ntop(family, sockaddr[8:24])
+        scope = int.from_bytes(sockaddr[24:28], sys.byteorder)
+        return SocketAddress(family, (ip, port, 0, scope))
+    if family == socket.AF_UNIX:
+        return SocketAddress(family, os.fsdecode(sockaddr[2:].rstrip(b"\0")))
+    return None
+
+
+def _family(number: int) -> bytes:
+    return struct.pack("=H", number)

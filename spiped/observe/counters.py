@@ -1,8 +1,9 @@
-"""Counters in memory that all processes of a daemon share.
+"""Counters, and the table of connections, in memory that all processes of a daemon share.
 
 Every worker writes its own slot, and only that; slot 0 keeps what workers have counted that are
-gone.  In front of the slots is a description of them, so that another version of this program,
-which may count other things, can read what has been counted before an upgrade.
+gone.  A slot is its counters (`slot.Field`) and behind these its connections (`entry`).  In front
+of the slots is a description of them, so that another version of this program, which may count
+other things, can read what has been counted before an upgrade.
 """
 
 from __future__ import annotations
@@ -10,37 +11,60 @@ from __future__ import annotations
 import json
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from spiped.lean_typing import Any, suppress
-from spiped.observe.slot import GAUGES, SLOT_BYTES, Field, Slot
+from spiped.observe import entry
+from spiped.observe.slot import (
+    GAUGES,
+    HISTOGRAMS,
+    SLOT_BYTES,
+    TIME_BOUNDS,
+    TIME_WORDS,
+    Field,
+    Slot,
+)
 from spiped.process.shared_file import anonymous_file
 
 HEADER_BYTES = 4096  # the description, and in the last 8 bytes how many slots are in use
-WIDTH = SLOT_BYTES // 8
-LAYOUT = {"slot_bytes": SLOT_BYTES, "fields": {field.name: field.value for field in Field}}
+PAGE_BYTES = 4096
+
+
+def layout(entries: int) -> dict[str, Any]:
+    """What the memory says of itself, if a slot has so many entries."""
+    size = SLOT_BYTES + entries * entry.BYTES
+    return {
+        "slot_bytes": -(-size // PAGE_BYTES) * PAGE_BYTES,
+        "fields": {field.name: field.value for field in Field},
+        "times": TIME_BOUNDS,
+        "entries": {"at": SLOT_BYTES, "count": entries, "bytes": entry.BYTES},
+    }
 
 
 class Counters:
     """The shared memory: made by the supervisor, inherited by the workers."""
 
-    def __init__(self, slots: int, inherited: Sequence[int] = ()) -> None:
-        """Have at least so many slots.
+    def __init__(self, slots: int, inherited: Sequence[int] = (), entries: int = 0) -> None:
+        """Have at least so many slots, each with so many entries.
 
         ``inherited``: descriptors of what programs before us have counted, the newest first.  If
         that has our layout, it is used on.  Counts in another layout are copied by name, and
         workers that still count there are included in the totals.
         """
-        ours = bool(inherited) and _layout(inherited[0]) == LAYOUT
-        self.before = [Foreign(file) for file in inherited[1 if ours else 0 :]]
+        ours = json.loads(json.dumps(layout(entries)))
+        used_on = bool(inherited) and _layout(inherited[0]) == ours
+        self.before = [Foreign(file) for file in inherited[1 if used_on else 0 :]]
         # where workers count that were handed over: None is here
-        self.inherited: list[Foreign | None] = [*([None] if ours else []), *self.before]
-        if ours:
+        self.inherited: list[Foreign | None] = [*([None] if used_on else []), *self.before]
+        self.stride: int = ours["slot_bytes"] // 8  # of slots, in numbers
+        self._entries = entries
+        if used_on:
             self._file = inherited[0]
-            self.slots = max(slots, (os.fstat(self._file).st_size - HEADER_BYTES) // SLOT_BYTES)
+            there = (os.fstat(self._file).st_size - HEADER_BYTES) // (8 * self.stride)
+            self.slots = max(slots, there)
         else:
             self._file = anonymous_file("spiped-counters")
-            description = json.dumps(LAYOUT).encode()
+            description = json.dumps(ours).encode()
             assert len(description) <= HEADER_BYTES - 8
             os.pwrite(self._file, description.ljust(HEADER_BYTES, b"\0"), 0)
             self.slots = slots
@@ -49,7 +73,7 @@ class Counters:
             foreign.fold(0, self.slot(0))
 
     def _attach(self) -> None:
-        size = HEADER_BYTES + self.slots * SLOT_BYTES
+        size = HEADER_BYTES + self.slots * self.stride * 8
         os.ftruncate(self._file, size)
         self._map = mmap.mmap(self._file, size)
         whole = memoryview(self._map)
@@ -78,11 +102,17 @@ class Counters:
         self.before = [foreign for foreign in self.before if foreign in used]
 
     def slot(self, index: int) -> Slot:
-        return Slot(self.view[index * WIDTH : (index + 1) * WIDTH])
+        at = index * self.stride
+        return Slot(self.view[at : at + SLOT_BYTES // 8])
 
-    def total(self, field: Field) -> int:
+    def entries(self, index: int) -> memoryview:
+        """The entries of a slot, in bytes."""
+        at = index * self.stride + SLOT_BYTES // 8
+        return self.view[at : at + self._entries * entry.BYTES // 8].cast("B")
+
+    def total(self, field: int) -> int:
         """The sum over all workers, of those that have died as well."""
-        here = sum(self.view[field::WIDTH])
+        here = sum(self.view[field :: self.stride])
         return here if field in GAUGES else here + sum(b.total(field) for b in self.before)
 
     def mirror_before(self) -> None:
@@ -92,8 +122,9 @@ class Counters:
 
     def of_serving(self, field: Field) -> tuple[int, int]:
         """How many workers accept, and the sum over these."""
-        serving = [i for i in range(0, len(self.view), WIDTH) if self.view[i + Field.SERVING]]
-        return len(serving), sum(self.view[i + field] for i in serving)
+        slots = range(0, len(self.view), self.stride)
+        serving = [at for at in slots if self.view[at + Field.SERVING]]
+        return len(serving), sum(self.view[at + field] for at in serving)
 
     def fold(self, index: int, file: Foreign | None = None) -> None:
         """The owner of a slot has died: keep what it counted in slot 0, and free the slot."""
@@ -101,10 +132,12 @@ class Counters:
             file.fold(index, self.slot(0))
             return
         dead, kept = self.slot(index), self.slot(0)
-        for field in range(WIDTH):
-            if field not in GAUGES:
-                kept.add(field, dead[field])
-            dead.view[field] = 0
+        used = dead[Field.ENTRIES] * entry.BYTES
+        self.entries(index)[:used] = bytes(used)
+        for place in range(SLOT_BYTES // 8):
+            if place not in GAUGES:
+                kept.add(place, dead[place])
+            dead.view[place] = 0
 
     def close(self) -> None:
         self.view.release()
@@ -129,8 +162,7 @@ class Foreign:
         self._file = file
         layout = _layout(file) or {"slot_bytes": 8, "fields": {}}
         self._width: int = layout["slot_bytes"] // 8
-        names: dict[str, int] = layout["fields"]
-        self._fields = {field: names[field.name] for field in Field if field.name in names}
+        self._places = dict(_places(layout))
         self._map = mmap.mmap(file, os.fstat(file).st_size)
         slots = (len(self._map) - HEADER_BYTES) // (self._width * 8)
         end = HEADER_BYTES + max(0, slots) * self._width * 8
@@ -139,16 +171,30 @@ class Foreign:
     def fileno(self) -> int:
         return self._file
 
-    def total(self, field: Field) -> int:
-        if field not in self._fields:
+    def total(self, place: int) -> int:
+        """The sum over all its slots of what has this place in ours."""
+        if place not in self._places:
             return 0
-        return sum(self._view[self._fields[field] :: self._width])
+        return sum(self._view[self._places[place] :: self._width])
 
     def fold(self, index: int, slot: Slot) -> None:
         """Move what one of its slots has counted; what was there at the moment is forgotten."""
-        for field, place in self._fields.items():
-            at = index * self._width + place
+        for ours, theirs in self._places.items():
+            at = index * self._width + theirs
             if at < len(self._view):
-                if field not in GAUGES:
-                    slot.add(field, self._view[at])
+                if ours not in GAUGES:
+                    slot.add(ours, self._view[at])
                 self._view[at] = 0
+
+
+def _places(layout: dict[str, Any]) -> Iterator[tuple[int, int]]:
+    """Where both layouts have the same counter: its place in ours, and in that one."""
+    names: dict[str, int] = layout["fields"]
+    for field in Field:
+        if field.name not in names or field is Field.ENTRIES:
+            continue
+        if field not in HISTOGRAMS:
+            yield field.value, names[field.name]
+        elif layout.get("times") == list(TIME_BOUNDS):
+            for word in range(TIME_WORDS):
+                yield field + word, names[field.name] + word

@@ -18,4 +18,4 @@ def choose_plane(crypto: Backend) -> PlaneMaker:
             return native.NativePlane
     from spiped.plane.portable.plane import PortablePlane
 
-    return lambda reactor, slot: PortablePlane(reactor, crypto, slot)
+    return lambda reactor, slot, entries: PortablePlane(reactor, crypto, slot, entries)

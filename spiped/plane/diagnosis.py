@@ -38,6 +38,7 @@ BRIEF = {
     Reason.LEFT: "left at once",
     Reason.SAME_ROLE: "same mode",
     Reason.OVERLOAD: "overload",
+    Reason.KILLED: "killed",
 }
 
 PLAIN_TEXTS = {

@@ -22,6 +22,7 @@ class Cause(enum.Enum):
     PACKET = "bad packet"  # bad tag, bad length, or an end inside a packet
     RESET = "connection lost"  # an error on a socket
     SHUTDOWN = "shut down"  # ended by us
+    KILLED = "killed"  # on its own, by the operator
     IDLE = "idle for too long"
     LEFT = "left without being served"  # whoever connected only looked whether somebody listens
 
@@ -50,6 +51,7 @@ class Reason(enum.Enum):
     LEFT = Cause.LEFT, 18
     SAME_ROLE = Cause.HANDSHAKE, 19
     OVERLOAD = Cause.HANDSHAKE, 20  # refused before it began, and only counted
+    KILLED = Cause.KILLED, 21
 
     @property
     def counter(self) -> Field:

@@ -73,6 +73,9 @@ class Plane(Protocol):
         once, and not from within.
         """
 
+    def kill(self, number: int) -> bool:
+        """Reset the connection of this number (`Ending.number`); False if there is none."""
+
     def abort_all(self) -> None:
         """Reset every connection; all have ended with `Cause.SHUTDOWN` when this returns.
 
@@ -83,5 +86,6 @@ class Plane(Protocol):
         """Give up what the plane holds, once it carries no connection any more."""
 
 
-# Makes a plane on a reactor, which counts in a slot what it carries.
-PlaneMaker = Callable[[Reactor, Slot], Plane]
+# Makes a plane on a reactor, which counts in a slot what it carries, and shows it in entries
+# (`observe.entry`), of which there may be none.
+PlaneMaker = Callable[[Reactor, Slot, memoryview], Plane]

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 import os
 import socket
-import sys
 from collections.abc import Callable
 
 from spiped._native import ffi, lib
 from spiped.lean_typing import Any
-from spiped.net.address import SocketAddress
+from spiped.net.address import SocketAddress, decode_sockaddr
 from spiped.net.reactor import Reactor
 from spiped.net.sockets import close_with_reset, peer_name
-from spiped.observe.slot import SLOT_BYTES, Field, Slot
+from spiped.observe.slot import Field, Slot
 from spiped.plane.ending import Ending, Reason
 from spiped.plane.interface import Service
 from spiped.plane.pipe_settings import PipeSettings
@@ -33,10 +32,13 @@ SIDES = {lib.PLANE_SIDE_PLAIN: PLAIN, lib.PLANE_SIDE_CRYPT: CRYPT}
 class NativePlane:
     """A `Plane` in which the reactor waits: carrying connections is what it does meanwhile."""
 
-    def __init__(self, reactor: Reactor, slot: Slot) -> None:
+    def __init__(self, reactor: Reactor, slot: Slot, entries: memoryview) -> None:
         self._reactor = reactor
         self._counters = ffi.from_buffer("uint64_t[]", slot.view)
-        self._plane = lib.plane_new(reactor.fileno(), self._counters)
+        self._entries = ffi.from_buffer("struct plane_entry[]", entries)
+        self._plane = lib.plane_new(
+            reactor.fileno(), self._counters, self._entries, len(self._entries)
+        )
         if self._plane == ffi.NULL:
             raise OSError(ffi.errno, os.strerror(ffi.errno))
         self._endings = ffi.new("struct plane_ending[]", ENDINGS_AT_ONCE)
@@ -51,7 +53,6 @@ class NativePlane:
         reactor.wait = self._run
 
     def serve(self, service: Service) -> None:
-        stride = SLOT_BYTES // 8
         limits = service.limits
         self._shared = ffi.from_buffer("uint64_t[]", service.counters.view)
         self._used = ffi.from_buffer("uint64_t[]", service.counters.used)
@@ -60,9 +61,9 @@ class NativePlane:
             "wake": service.wake,
             "pipe": self._pipe(service.pipe),
             "counters": self._shared,
-            "stride": stride,
+            "stride": service.counters.stride,
             "used": self._used,
-            "slots": len(service.counters.view) // stride,
+            "slots": len(service.counters.view) // service.counters.stride,
             "limit": limits.connections,
             "unauthenticated": limits.unauthenticated,
             # every plane counts for itself
@@ -98,6 +99,9 @@ class NativePlane:
         accepted.detach()
         self._on_end[self._carried] = on_end
 
+    def kill(self, number: int) -> bool:
+        return bool(lib.plane_kill(self._plane, number))
+
     def abort_all(self) -> None:
         lib.plane_abort_all(self._plane)
         while self._counters[Field.ACTIVE.value] > 0:
@@ -108,6 +112,7 @@ class NativePlane:
         for pipe in self._pipes.values():
             pipe.close()
         ffi.release(self._counters)
+        ffi.release(self._entries)
         if self._shared is not None:
             ffi.release(self._shared)
             ffi.release(self._used)
@@ -154,7 +159,7 @@ class _Peer:
         self._address = address
 
     def __str__(self) -> str:
-        address = _decode(self._address)
+        address = decode_sockaddr(self._address)
         return peer_name("" if address is None else address.sockaddr)
 
 
@@ -166,7 +171,7 @@ def _read(ending: Any) -> tuple[int, Ending]:
         ending.error,
         SIDES.get(ending.side),
         HEARD[ending.heard],
-        _decode(_bytes(ending.target)) or "",
+        decode_sockaddr(_bytes(ending.target)) or "",
         ending.sealed,
         ending.opened,
         ending.number,
@@ -181,21 +186,6 @@ def _read(ending: Any) -> tuple[int, Ending]:
 
 def _bytes(address: Any) -> bytes:
     return bytes(ffi.buffer(address.bytes, address.length))
-
-
-def _decode(sockaddr: bytes) -> SocketAddress | None:
-    """A struct sockaddr; None if there is none, or none that has a name."""
-    family = int.from_bytes(sockaddr[:2], sys.byteorder)
-    port = int.from_bytes(sockaddr[2:4], "big")
-    if family == socket.AF_INET:
-        return SocketAddress(family, (socket.inet_ntop(family, sockaddr[4:8]), port))
-    if family == socket.AF_INET6:
-        ip = socket.inet_ntop(family, sockaddr[8:24])
-        scope = int.from_bytes(sockaddr[24:28], sys.byteorder)
-        return SocketAddress(family, (ip, port, 0, scope))
-    if family == socket.AF_UNIX:
-        return SocketAddress(family, os.fsdecode(sockaddr[2:].rstrip(b"\0")))
-    return None
 
 
 def _encode(target: SocketAddress, address: Any) -> None:
@@ -228,6 +218,7 @@ def _make_pipe(pipe: PipeSettings, K: Any) -> Any:
     told = {
         "role": lib.ROLE_C if pipe.role is Role.C else lib.ROLE_S,
         "K": K,
+        "number": pipe.number,
         "weak": pipe.weak,
         "require_pfs": pipe.require_pfs,
         "keepalive": pipe.keepalive,

@@ -20,4 +20,5 @@ class PipeSettings(NamedTuple):
     require_pfs: bool = False
     keepalive: bool = True
     timeout: float = NEVER  # seconds, of everything that must come to an end
+    number: int = 0  # by which the table of connections names it
     idle_timeout: float = NEVER  # seconds that a connection may carry nothing

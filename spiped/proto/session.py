@@ -122,6 +122,11 @@ class Session:
         self._opener = Opener(self._crypto, *peers)
         wipe(*keys)  # they have been copied
 
+    def packets(self, side: int) -> int:
+        """How many have been made of what a side has given, or opened."""
+        number = self._sealer.number if side == PLAIN and self._sealer else 0
+        return self._opener.number if side == CRYPT and self._opener else number
+
     # Input
 
     def wants(self, side: int) -> int:

@@ -351,7 +351,8 @@ class Start:
         forbid_core_dumps(self._crypto)
         self._give_up_privileges()
         inherited = [] if given is None else given["counters"]
-        counters = Counters(1 + 2 * self._workers, inherited)
+        entries = min(options.connections or ENTRIES, ENTRIES)
+        counters = Counters(1 + 2 * self._workers, inherited, entries)
         supervisor = Supervisor(
             Reactor(),
             Signals(),
@@ -450,6 +451,10 @@ class Start:
                 Log(self._name).refusal(error)
             self._holdings.parent.report_failure()
             self._holdings.parent = None
+
+
+# Connections of a worker that others can see, at most
+ENTRIES = 16384
 
 
 def _limits(options: DaemonOptions) -> Limits:

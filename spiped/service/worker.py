@@ -59,6 +59,7 @@ class WorkerSetup(NamedTuple):
     wake: int  # `Service.wake`
     counters: Counters
     slot: Slot
+    entries: memoryview  # where it shows its connections
     crypto: Backend
     make_plane: PlaneMaker
     sandbox: Sandbox | None
@@ -111,7 +112,7 @@ class Worker:
         self._suppressed = 0  # events that the rate limit has held back
         self._refused = 0  # connections, as far as that has been told
         self._reactor = Reactor()
-        self._plane = setup.make_plane(self._reactor, setup.slot)
+        self._plane = setup.make_plane(self._reactor, setup.slot, setup.entries)
         self._stopping = False
         self._channel = Channel(self._reactor, sock, self._obey, self.drain)
         self._failures = Failures(setup.name, self._reactor, setup.slot, self._tell)

@@ -260,6 +260,7 @@ class WorkerSet:
                 wake=settings.wake,
                 counters=self._counters,
                 slot=self._counters.slot(slot),
+                entries=self._counters.entries(slot),
                 crypto=self._holdings.crypto,
                 make_plane=settings.make_plane,
                 sandbox=self._holdings.sandbox,

@@ -12,7 +12,7 @@ from spiped.net.reactor import READ, Reactor
 from spiped.observe.log.events import SeveralAddresses
 from spiped.observe.log.key_warnings import key_warnings
 from spiped.observe.log.log import Log
-from spiped.observe.slot import Field, Slot
+from spiped.observe.slot import NO_ENTRIES, Field, Slot
 from spiped.options.settings import PipeOptions
 from spiped.plane.choose import choose_plane
 from spiped.plane.diagnosis import describe
@@ -68,7 +68,7 @@ class StdioSession:
         self._pipe = pipe
         self._reactor = Reactor()
         self._slot = Slot()
-        self._plane = choose_plane(crypto)(self._reactor, self._slot)
+        self._plane = choose_plane(crypto)(self._reactor, self._slot, NO_ENTRIES)
         self._copiers = Copiers(outer, waker)
         self._ending: Ending | None = None
         self._told_to_end = False

@@ -78,7 +78,7 @@ enum option {
 
 /* Of serving. */
 enum manner {
-	TELL_CLEAN = 16, SHARED = 32
+	TELL_CLEAN = 16, SHARED = 32, HIDE_LEFT = 64
 };
 
 static const uint32_t capacities[] = { 50, 300, 1060, 3000, 4240, 5000, 9000, 20000 };
@@ -114,8 +114,9 @@ static const struct {
 #define TARGETS_MAX 3
 #define PIPE_OPTIONS (SERVER | STRONG | REQUIRE_PFS)
 #define PIPES ((PIPE_OPTIONS + 1) * LENGTH(limits_of_time))
-#define STRIDE 64			/* of the counters */
+#define STRIDE 192			/* of the counters */
 #define SLOTS 3				/* the plane's is in the middle */
+#define ENTRIES 2			/* of the table: not for all */
 #define HANDSHAKE_BYTES (NONCE_BYTES + HELLO_BYTES)
 #define STREAM_MAX 24000		/* of the plain peer, and of the authentic one */
 #define WIRE_MAX 40000
@@ -151,7 +152,7 @@ struct session {
 	int relayed;
 	int aborted;
 	int overdue;			/* the time to deliver the rest is over */
-	uint64_t carried;		/* payload to plain, when the connection was freed */
+	uint64_t carried;		/* payload to plain, when the connection ended */
 	int left_for_another;		/* it ended when somebody else was accepted */
 	int excused;			/* the system has failed it: nothing is owed any more */
 	struct simulated_socket *socket[2];
@@ -161,7 +162,7 @@ struct session {
 	size_t tried;			/* targets, */
 	int refused_error;		/* and what has become of the last */
 	/* When it is due, or UINT64_MAX. */
-	uint64_t reach_by, attempt_due, shaken_by, noticed;
+	uint64_t reach_by, attempt_due, shaken_by, noticed, lingers_until;
 	uint64_t begun_at, moved_at, sent_at, closed_at;	/* when that was */
 
 	struct handshake peer;
@@ -193,6 +194,7 @@ static struct plane *plane;
 static struct simulated_socket *control, *listener, *wake;
 static uint64_t last_id;
 static uint64_t counters[SLOTS][STRIDE];
+static struct plane_entry entries[ENTRIES];
 static const uint64_t used = SLOTS;
 static uint64_t *const counts = counters[SLOTS / 2];
 static uint64_t sum_sealed, sum_opened, sum_relayed, sum_accepted, sum_ended[PLANE_CAUSES];
@@ -222,6 +224,8 @@ static struct {
 #define NOISE 65521
 
 static uint8_t noise[2 * NOISE];
+
+_Static_assert(STRIDE >= PLANE_COUNTERS, "a slot has room for all counters");
 
 static const uint8_t *
 stream(uint64_t id, int side)
@@ -677,13 +681,13 @@ take(struct session *s, int side, uint64_t length)
 	return count;
 }
 
-/* The target answers, if it has been asked. */
+/* The target answers, if it has been asked, and somebody still wants to know. */
 static int
 answer(struct session *s, int error)
 {
 	struct simulated_socket *socket = s->socket[target(s)];
 
-	if (!socket->connecting)
+	if (!socket->connecting || !socket->open)
 		return 0;
 	simulated_answer(socket, error);
 	return 1;
@@ -839,6 +843,44 @@ is_noticeable(const struct session *s)
 	return 0;
 }
 
+/* A UNIX peer has left, and what it gave before is still on its way to the other one. */
+static int
+lingers(const struct session *s)
+{
+	return s->connection != NULL && s->connection->phase == PHASE_DRAINING &&
+	    flows_failed(&s->connection->relay.flows) < 0;
+}
+
+/* Is there something for which a connection may linger? */
+static int
+is_on_its_way(const struct session *s)
+{
+	for (int side = PLAIN; side <= CRYPT; side++) {
+		const struct simulated_socket *source = s->socket[side], *sink = s->socket[!side];
+
+		if (source->deaf && source->family == AF_UNIX && source->read == source->arrived &&
+		    sink->family != AF_UNIX && sink->sent > sink->taken)
+			return 1;
+	}
+	return 0;
+}
+
+/* Look whether the connection has come to linger, and for how long it may. */
+static void
+look_whether_it_lingers(struct session *s)
+{
+	uint64_t now = simulated_now_ms();
+
+	if (!lingers(s))
+		return;
+	if (s->lingers_until == UINT64_MAX)
+		s->lingers_until = later(now, timeout_of(s));
+	if (s->noticed > s->lingers_until)
+		s->noticed = s->lingers_until;
+	if (s->noticed > now && !is_on_its_way(s))
+		s->noticed = now;	/* there is nothing to wait for */
+}
+
 /* When something has to happen to the connection, at the latest. */
 static uint64_t
 latest(const struct session *s)
@@ -851,8 +893,10 @@ latest(const struct session *s)
 		by = s->attempt_due;
 	if (s->shaken_by < by && !has_shaken(s))
 		by = s->shaken_by;
+	if (lingers(s) && simulated_now_ms() + DRAIN_POLL_MS < by)
+		by = simulated_now_ms() + DRAIN_POLL_MS;
 	/* how often the plane finds that something is on its way in the system, it alone knows */
-	if (s->relayed && flows_failed(&s->connection->relay.flows) < 0 &&
+	if (s->relayed && !lingers(s) && flows_failed(&s->connection->relay.flows) < 0 &&
 	    limits_of_time[s->timeouts].idle_ms != UINT64_MAX)
 		by = s->connection->timeout.place == 0 ? 0 : s->connection->timeout.due_ms;
 	return by;
@@ -874,6 +918,7 @@ check_time(int wait_ms)
 			promise(s->relayed || s->excused, "a reset is noticed at any time");
 			s->noticed = later(simulated_now_ms(), timeout_of(s));
 		}
+		look_whether_it_lingers(s);
 		promise(until <= latest(s), "nothing is slept through");
 		promise(s->noticed == UINT64_MAX ||
 		    simulated_now_ms() < later(s->noticed, DRAIN_POLL_MS) || s->overdue++ == 0,
@@ -1288,9 +1333,13 @@ on_close(struct simulated_socket *socket)
 		simulated_forget(socket);
 		return;
 	}
-	if (!socket->unconnected && (socket->lingering || socket->family == AF_UNIX))
+	/* but closing TCP with something unread resets */
+	if (!socket->unconnected && (socket->family == AF_UNIX ||
+	    (socket->lingering && socket->read == socket->arrived)))
 		take(s, socket->side, UINT64_MAX);
 	if (socket->side == accepted(s)) {
+		if (s->connection != NULL)
+			s->carried = s->connection->entry->opened;
 		s->connection = NULL;
 		s->closed_at = simulated_now_ms();
 		s->left_for_another = came_at == s->closed_at;
@@ -1317,10 +1366,8 @@ on_free(const void *memory, size_t size)
 	for (size_t i = 0; i < SESSIONS; i++) {
 		struct session *s = &sessions[i];
 
-		if (s->id != 0 && s->made == memory) {
-			s->carried = s->made->relay.flows.flow[CRYPT].carried;
+		if (s->id != 0 && s->made == memory)
 			s->made = NULL;
-		}
 		if (s->id != 0 && s->made != NULL && s->made->relay.flows.flow[CRYPT].unsent == memory)
 			promise(memcmp(memory, zeros, size) == 0, "no plaintext is left behind");
 	}
@@ -1410,8 +1457,8 @@ pipe_with(int options, size_t timeouts)
 		.timeout_ms = limits_of_time[timeouts].timeout_ms,
 		.idle_ms = limits_of_time[timeouts].idle_ms,
 	};
-	if (limits_of_time[timeouts].bound)
-		make_target(&settings.bind, 0, 0);
+	if (limits_of_time[timeouts].bound)	/* to a port, or to none */
+		make_target(&settings.bind, 0, options & STRONG ? 1 : 0);
 	told->pipe = plane_pipe_new(&settings);
 	if (told->pipe == NULL) {
 		promise(faults > before, "a pipe is made, unless the system refuses");
@@ -1441,7 +1488,7 @@ serve(const struct act *act)
 		.unauthenticated = limits[act->b >> 2 & 3],
 		.unauthenticated_per_source = limits[act->b >> 4 & 3],
 		.tell_clean = (act->a & TELL_CLEAN) != 0,
-		.tell_left = 1,
+		.tell_left = (act->a & HIDE_LEFT) == 0,
 	};
 	counters[0][PLANE_SERVING] = counters[SLOTS - 1][PLANE_SERVING] = (act->a & SHARED) != 0;
 	error = plane_serve(plane, &service);
@@ -1488,7 +1535,7 @@ open_session(struct session *s, const struct act *act)
 	s->source = act->who >> 3 & 3;
 	s->role = s->options & SERVER ? ROLE_S : ROLE_C;
 	s->failed_at[PLAIN] = s->failed_at[CRYPT] = UINT64_MAX;
-	s->reach_by = s->attempt_due = s->shaken_by = s->noticed = UINT64_MAX;
+	s->reach_by = s->attempt_due = s->shaken_by = s->noticed = s->lingers_until = UINT64_MAX;
 	s->forged = PACKETS_MAX;
 	socket = simulated_new(STREAM, s->options & ACCEPTED_UNIX ? AF_UNIX : AF_INET);
 	own(s, accepted(s), socket);
@@ -1532,6 +1579,38 @@ is_target(const struct plane_address *address, const struct session *s, size_t i
 	    memcmp(address->bytes, told->bytes, told->length) == 0;
 }
 
+/* The peer has left, as this error says. */
+static int
+is_gone(int error)
+{
+	return error == ECONNRESET || error == EPIPE;
+}
+
+/* C has heard its own handshake: whoever says that takes itself for C. */
+static int
+is_reflected(const struct session *s)
+{
+	return s->role == ROLE_C && s->fed_length >= HANDSHAKE_BYTES &&
+	    memcmp(s->fed, s->heard, HANDSHAKE_BYTES) == 0;
+}
+
+/* How far has the peer come in the handshake, as the plane has found it? */
+static int
+is_heard(const struct session *s, const struct plane_ending *ending)
+{
+	uint64_t read = s->socket[CRYPT] == NULL ? 0 : s->socket[CRYPT]->read;
+
+	switch (ending->cause) {
+	case PLANE_NO_KEY: case PLANE_SAME_ROLE: case PLANE_OUT_OF_RANGE: case PLANE_NO_PFS:
+		return ending->heard == HEARD_NONCE;
+	}
+	if (read == 0)
+		return ending->heard == HEARD_NOTHING;
+	if (read < NONCE_BYTES)
+		return ending->heard == HEARD_SOMETHING;
+	return ending->heard == (is_proved(s) ? HEARD_PROOF : HEARD_NONCE);
+}
+
 /* Is the side right that has failed? */
 static int
 is_side(const struct session *s, const struct plane_ending *ending)
@@ -1570,7 +1649,7 @@ check_cause(const struct session *s, const struct plane_ending *ending)
 		promise(s->relayed, "only what was relayed comes to a clean end");
 		for (int side = PLAIN; side <= CRYPT; side++) {
 			promise(s->socket[side]->lingering, "after a clean end, nobody is reset");
-			promise(s->socket[!side]->deaf ||
+			promise(s->socket[!side]->deaf || s->closed_at >= s->lingers_until ||
 			    (has_ended(s, side) && s->got[!side] == owed(s, side)),
 			    "a clean end means that everything has been passed on");
 		}
@@ -1589,6 +1668,7 @@ check_cause(const struct session *s, const struct plane_ending *ending)
 		break;
 	case PLANE_PLAIN_LOST:
 		promise(!s->relayed && has_failed(s, PLAIN), "the cause is right");
+		promise(s->role == ROLE_S || !is_gone(ending->error), "who has left has not failed");
 		break;
 	case PLANE_TOO_SLOW:
 		promise(!s->relayed && s->closed_at >= s->shaken_by && (s->options & STRONG ||
@@ -1609,8 +1689,11 @@ check_cause(const struct session *s, const struct plane_ending *ending)
 		    "nobody is idle who carries something");
 		break;			/* what fails in the same moment may not have been told yet */
 	case PLANE_NO_KEY:
-		promise(!s->relayed && is_spoilt(s) && s->good < HANDSHAKE_BYTES,
+		promise(!s->relayed && is_spoilt(s) && s->good < HANDSHAKE_BYTES && !is_reflected(s),
 		    "whoever holds the key is not refused");
+		break;
+	case PLANE_SAME_ROLE:
+		promise(!s->relayed && is_reflected(s), "the cause is right");
 		break;
 	case PLANE_OUT_OF_RANGE:
 		promise(!s->relayed && s->options & PEER_OUT_OF_RANGE, "the cause is right");
@@ -1621,9 +1704,12 @@ check_cause(const struct session *s, const struct plane_ending *ending)
 		break;
 	case PLANE_CLOSED:
 		promise(s->socket[CRYPT]->finished && !s->relayed, "the cause is right");
+		promise(s->role == ROLE_C || s->socket[CRYPT]->read > 0, "who has left has not failed");
 		break;
 	case PLANE_LOST:
 		promise(crypt_failed || hung_up || s->excused, "the cause is right");
+		promise(s->role == ROLE_C || s->socket[CRYPT]->read > 0 || !is_gone(ending->error),
+		    "who has left has not failed");
 		break;
 	case PLANE_BAD_TAG:
 		promise(s->relayed && is_spoilt(s) && has_bad_packet(s), "the cause is right");
@@ -1644,9 +1730,9 @@ check_cause(const struct session *s, const struct plane_ending *ending)
 		promise(s->aborted, "the cause is right");
 		break;
 	case PLANE_LEFT:
-		promise(!s->relayed && (crypt_failed || hung_up || has_failed(s, PLAIN) || s->excused ||
-		    s->socket[CRYPT]->finished), "the cause is right");
-		promise(s->role == ROLE_C || s->socket[CRYPT]->read == 0, "nothing was read from whoever left");
+		promise(!s->relayed && (has_failed(s, accepted(s)) || s->socket[accepted(s)]->deaf ||
+		    (s->role == ROLE_S && s->socket[CRYPT]->finished)), "the cause is right");
+		promise(s->socket[accepted(s)]->read == 0, "nothing was read from whoever has left");
 		break;
 	default:
 		promise(0, "there is a cause");
@@ -1679,6 +1765,20 @@ check_ended(struct session *s, const struct plane_ending *ending)
 	forget(s);
 }
 
+/* Does the caller want to hear of such an end, of who was accepted by the plane? */
+static int
+is_wanted(const struct plane_ending *ending)
+{
+	switch (ending->cause) {
+	case PLANE_CLEAN: case PLANE_ABORTED:
+		return service.tell_clean;
+	case PLANE_LEFT:
+		return service.tell_left;
+	default:
+		return 1;
+	}
+}
+
 static void
 take_ending(const struct plane_ending *ending)
 {
@@ -1698,26 +1798,27 @@ take_ending(const struct plane_ending *ending)
 	promise(ending->duration_ms >= s->closed_at - s->begun_at &&
 	    ending->duration_ms <= simulated_now_ms() - s->begun_at, "it is told how long it was");
 	promise(is_side(s, ending), "it is told which side has failed");
-	promise(ending->cause != PLANE_CLEAN || ending->id != 0 || service.tell_clean,
-	    "what nobody wants to hear is not told");
+	promise(is_heard(s, ending), "it is told how far the peer has come");
+	promise(ending->id != 0 || is_wanted(ending), "what nobody wants to hear is not told");
 	check_ended(s, ending);
 }
 
-/* Those of whose end nobody wants to hear: it was clean, or of the caller's making. */
+/* Those of whose end nobody wants to hear: they are freed without being told. */
 static void
 take_untold(void)
 {
-	for (size_t i = 0; i < SESSIONS && !service.tell_clean; i++) {
+	for (size_t i = 0; i < SESSIONS; i++) {
 		struct session *s = &sessions[i];
 		const struct simulated_socket *plain = s->socket[PLAIN];
-		struct plane_ending ending = { .cause = PLANE_ABORTED, .opened = s->carried };
+		struct plane_ending ending = { .opened = s->carried };
 
-		if (s->id == 0 || !s->begun || s->options & CARRIED || s->made != NULL)
+		if (s->id == 0 || !s->begun || s->made != NULL)
 			continue;
-		if (plain != NULL) {
-			ending.sealed = plain->read;
-			ending.cause = plain->lingering ? PLANE_CLEAN : PLANE_ABORTED;
-		}
+		ending.sealed = plain != NULL ? plain->read : 0;
+		ending.cause = plain != NULL && plain->lingering ? PLANE_CLEAN :
+		    s->aborted ? PLANE_ABORTED : PLANE_LEFT;
+		promise(!(s->options & CARRIED) && !is_wanted(&ending),
+		    "every end is told that somebody wants to hear");
 		check_ended(s, &ending);
 	}
 }
@@ -1735,6 +1836,27 @@ is_unauthenticated(const struct session *s)
 {
 	return s->id != 0 && s->connection != NULL &&
 	    !(s->socket[CRYPT] != NULL && is_proved(s));
+}
+
+/* Is somebody there who has this number? */
+static int
+is_there(uint64_t number)
+{
+	for (size_t i = 0; i < SESSIONS; i++) {
+		const struct session *s = &sessions[i];
+
+		if (s->id != 0 && s->begun && !(s->options & CARRIED) && s->number == number)
+			return 1;
+	}
+	return 0;
+}
+
+static void
+check_entries(void)
+{
+	for (size_t i = 0; i < ENTRIES; i++)
+		promise(entries[i].number == 0 || is_there(entries[i].number),
+		    "who has gone is not shown");
 }
 
 static void
@@ -1782,13 +1904,16 @@ run(int64_t timeout_ms, size_t room)
 	promise(!(wanted & PLANE_OVERLOADED) || counts[PLANE_ENDED + PLANE_OVERLOAD] > 0,
 	    "somebody was refused");
 	for (size_t i = 0; i < SESSIONS; i++) {
-		if (sessions[i].id != 0)
-			look(&sessions[i]);
+		if (sessions[i].id == 0)
+			continue;
+		look(&sessions[i]);
+		look_whether_it_lingers(&sessions[i]);
 	}
 	for (size_t i = 0; i < count; i++)
 		take_ending(&endings[i]);
 	take_untold();
 	check_counters();
+	check_entries();
 	if (wanted & PLANE_DRAINED) {
 		promise(has_stopped && !serving && !drained && counts[PLANE_ACTIVE] == 0,
 		    "it is told once that the last has ended");
@@ -1813,7 +1938,7 @@ static void
 abort_all(void)
 {
 	for (size_t i = 0; i < SESSIONS; i++)
-		sessions[i].aborted = 1;
+		sessions[i].aborted |= sessions[i].begun;
 	plane_abort_all(plane);
 	for (size_t i = 0; i < SESSIONS; i++) {
 		for (int side = PLAIN; side <= CRYPT && sessions[i].begun; side++)
@@ -1997,7 +2122,7 @@ begin(void)
 	after.calls = 0;
 	serving = has_served = has_carried = paused = crowded = drained = has_stopped = 0;
 	came_at = UINT64_MAX;
-	service = (struct plane_service){ .tell_clean = 1 };
+	service = (struct plane_service){ .tell_clean = 1, .tell_left = 1 };
 	faults = 0;
 	fault_at = UINT64_MAX;
 	trying = NULL;
@@ -2006,7 +2131,8 @@ begin(void)
 	wake = simulated_new(COUNTER, AF_UNSPEC);
 	retarget(0, 0);
 	retarget(1, 0);
-	plane = plane_new(control->fd, counts);
+	memset(entries, 0, sizeof(entries));
+	plane = plane_new(control->fd, counts, entries, ENTRIES);
 	assert(plane != NULL);
 }
 
@@ -2024,6 +2150,8 @@ end(void)
 			plane_pipe_free(pipes[i].pipe);
 	}
 	promise(simulated_allocated() == 0, "everything is freed");
+	for (size_t i = 0; i < ENTRIES; i++)
+		promise(entries[i].number == 0, "who has gone is not shown");
 	simulated_close(control->fd);
 	simulated_close(listener->fd);
 	simulated_close(wake->fd);
@@ -2044,7 +2172,8 @@ LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 			after.calls = 1 + act.a % 16;
 			i++;
 			memcpy(&after.act, input + i * sizeof(act), sizeof(act));
-			after.act.what = FEED + after.act.what % (AFTER - FEED);
+			if (after.act.what < FEED || after.act.what >= AFTER)
+				after.act.what = FEED + after.act.what % (AFTER - FEED);
 			continue;
 		}
 		perform(&act);
@@ -2067,7 +2196,8 @@ LLVMFuzzerInitialize(int *count, char ***arguments)
 		while (primitives[i]->kernel(k)->available == NULL ||
 		    !primitives[i]->kernel(k)->available())
 			k++;
-		primitives[i]->select(k);
+		for (size_t b = 0; b < primitives[i]->batch_count; b++)
+			primitives[i]->select(k, b);
 	}
 	for (size_t i = 0; i < sizeof(noise); i++) {
 		x = x * 6364136223846793005u + 1442695040888963407u;

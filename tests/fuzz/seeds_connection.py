@@ -24,7 +24,7 @@ def enumerated(name: str) -> list[str]:
 
 WHAT = {name: number for number, name in enumerate(enumerated("what"))}
 OPTION = {name: 1 << bit for bit, name in enumerate(enumerated("option"))}
-TELL_CLEAN, SHARED = 16, 32  # of serving
+TELL_CLEAN, SHARED, HIDE_LEFT = 16, 32, 64  # of serving
 
 PLAIN, CRYPT = 0, 1
 ALL = 0xFFFF
@@ -91,6 +91,17 @@ def relays() -> Iterator[tuple[str, bytes]]:
             end = act(ending, side=side) + act("RUN") + act("TAKE", ALL, side=not side) + RUN
             yield f"{ending.lower()}-{side}-{name}", start + full + end
         marks = act("FEED", 10) + act("MARK") + act("FEED", 5000) + RUN
+        lingers = act("FEED", 9000) + RUN + act("SEAL", 2000) + act("HANG_UP") + RUN
+        lingers += act("FEED", ALL, side=CRYPT) + RUN
+        acknowledged = act("TAKE", ALL, side=CRYPT) + RUN
+        yield f"lingers-{name}", start + lingers + act("TICK", 20) + RUN + acknowledged
+        late = act("TICK", 205) + RUN + (act("TICK", 20) + RUN) * 3
+        yield f"lingers-too-long-{name}", start + lingers + late
+        yield f"lingers-and-fails-{name}", start + lingers + act("RESET", side=CRYPT) + RUN
+        for calls in range(12):
+            crossing = act("AFTER", calls) + act("FEED", ALL, side=CRYPT) + RUN
+            gone = act("FEED", 900) + RUN + act("SEAL", 2000) + act("HANG_UP") + crossing
+            yield f"lingers-{calls}-{name}", start + gone + acknowledged
         yield f"marks-{name}", start + marks + act("MARK", side=CRYPT) + DOWN
 
 
@@ -110,6 +121,11 @@ def damage() -> Iterator[tuple[str, bytes]]:
     for name, hand in hands.items():
         fed = act("FEED", ALL if name != "cut" else 3000, side=CRYPT)
         yield f"{name}", start + hand + fed + RUN + act("FINISH", side=CRYPT) + RUN
+    nonce = act("RUN") + act("ANSWER") + RUN + act("TAKE", ALL, side=CRYPT)
+    mirror = act("DROP", 0, extra=7) * 2 + act("DROP", 0, extra=2)
+    mirror += act("REFLECT", 0, extra=2) + act("FEED", 32, side=CRYPT) + RUN
+    mirror += act("DROP", 0, extra=4) + act("REFLECT", 0, extra=7) + act("FEED", 288, side=CRYPT)
+    yield "mirror", opened() + nonce + mirror + RUN
     other = established(session=1) + act("SEAL", 3000, session=1)
     yield "splice", start + other + act("SPLICE", 0x0001, extra=1) + act("FEED", ALL, side=CRYPT)
 
@@ -147,6 +163,13 @@ def accepting() -> Iterator[tuple[str, bytes]]:
     yield "accepted", served() + established() + UP + DOWN + end
     yield "accepted-and-told", served("SERVER", manner=TELL_CLEAN) + established() + UP + end
     yield "accepted-on-the-server-side", served("SERVER", manner=SHARED) + four + act("SHAKE") + UP
+    for how, manner in product(("FINISH", "RESET", "HANG_UP"), (0, HIDE_LEFT)):
+        for role, side in (("", PLAIN), ("SERVER", CRYPT)):
+            start = served(*[role] if role else [], manner=manner) + two
+            left = act(how, side=side) + RUN
+            heard = act("FEED", 40, side=CRYPT, session=1) + RUN
+            failed = heard + act(how, side=side, session=1) + RUN
+            yield f"left-{how.lower()}-{role.lower()}-{manner}", start + left + failed
     yield "limited", served(limits=1) + established() + two + later + end + RUN
     yield (
         "limited-by-others",

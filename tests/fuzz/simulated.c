@@ -590,10 +590,12 @@ simulated_setsockopt(int fd, int level, int option, const void *value, socklen_t
 		return 0;
 	}
 	assert(size == sizeof(int) && *(const int *)value == 1);
-	if ((level == SOL_SOCKET && option == SO_REUSEADDR) ||
-	    (level == IPPROTO_IP && option == IP_BIND_ADDRESS_NO_PORT && socket->family != AF_UNIX))
+	if (level == SOL_SOCKET && option == SO_REUSEADDR)
 		socket->reusable = 1;
-	else if (level == IPPROTO_TCP)
+	else if (level == IPPROTO_IP) {
+		assert(option == IP_BIND_ADDRESS_NO_PORT && socket->family != AF_UNIX);
+		socket->portless = 1;
+	} else if (level == IPPROTO_TCP)
 		assert(option == TCP_NODELAY && socket->family != AF_UNIX);
 	else
 		assert(option == SO_KEEPALIVE);
@@ -688,10 +690,15 @@ int
 simulated_bind(int fd, const struct sockaddr *address, socklen_t length)
 {
 	struct simulated_socket *socket = at(fd);
+	struct sockaddr_in in;		/* sockaddr_in6 has its port at the same place */
 
-	(void)length;
 	promise(socket->unconnected && address->sa_family == socket->family, "bind has a sense");
-	promise(socket->reusable || socket->family == AF_UNIX, "an address can be used again");
+	if (socket->family != AF_UNIX) {
+		assert(length >= sizeof(in));
+		memcpy(&in, address, sizeof(in));
+		promise(in.sin_port == 0 ? socket->portless : socket->reusable,
+		    "an address can be used again");
+	}
 	if (fails(CALL_BIND, NULL)) {
 		on_refused(errno);
 		return -1;

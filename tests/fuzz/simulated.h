@@ -15,6 +15,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
 #include <stddef.h>
@@ -133,7 +134,8 @@ struct simulated_socket {
 	unsigned waiting : 1;		/* at the listener */
 	unsigned connecting : 1;	/* and not answered */
 	unsigned unconnected : 1;	/* not even that */
-	unsigned reusable : 1;		/* SO_REUSEADDR, or a port chosen later */
+	unsigned reusable : 1;		/* SO_REUSEADDR */
+	unsigned portless : 1;		/* IP_BIND_ADDRESS_NO_PORT */
 	int lingering;			/* closing it lets the rest go out, instead of resetting */
 
 	uint64_t arrived, read;		/* bytes from the peer: in all, and taken by our program */

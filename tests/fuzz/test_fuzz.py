@@ -37,7 +37,8 @@ __wrap_equal_in_constant_time(const uint8_t *a, const uint8_t *b, size_t length)
 """
 }
 FAULTS["connection"] = (
-    FAULTS["open"]
+    "#include <stdarg.h>\n"
+    + FAULTS["open"]
     + """
 void __real_accept_on_room(struct plane *plane);
 void __wrap_accept_on_room(struct plane *plane);
@@ -47,6 +48,8 @@ int __real_simulated_epoll_ctl(int epoll, int operation, int fd, struct epoll_ev
 int __wrap_simulated_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event);
 int __real_simulated_epoll_wait(int epoll, struct epoll_event *events, int room, int wait_ms);
 int __wrap_simulated_epoll_wait(int epoll, struct epoll_event *events, int room, int wait_ms);
+int __real_simulated_ioctl(int fd, unsigned long request, ...);
+int __wrap_simulated_ioctl(int fd, unsigned long request, ...);
 ssize_t __real_simulated_recv(int fd, void *buffer, size_t room, int flags);
 ssize_t __wrap_simulated_recv(int fd, void *buffer, size_t room, int flags);
 void __real_timer_clear(struct timers *timers, struct timer *timer);
@@ -111,6 +114,21 @@ __wrap_simulated_epoll_wait(int epoll, struct epoll_event *events, int room, int
 	return count;
 }
 
+int
+__wrap_simulated_ioctl(int fd, unsigned long request, ...)
+{
+	va_list arguments;
+	int *bytes, status;
+
+	va_start(arguments, request);
+	bytes = va_arg(arguments, int *);
+	va_end(arguments);
+	status = __real_simulated_ioctl(fd, request, bytes);
+	if (is_planted("what is on its way is forgotten"))
+		*bytes = 0;
+	return status;
+}
+
 ssize_t
 __wrap_simulated_recv(int fd, void *buffer, size_t room, int flags)
 {
@@ -132,6 +150,7 @@ WRAPPED = {
         "simulated_close",
         "simulated_epoll_ctl",
         "simulated_epoll_wait",
+        "simulated_ioctl",
         "simulated_recv",
         "timer_clear",
         "timer_set",
@@ -176,6 +195,7 @@ def test_a_short_run_is_clean(programs: dict[str, Path], tmp_path: Path, target:
         ("connection", "a descriptor stays open"),
         ("connection", "the listener is forgotten"),
         ("connection", "room is not noticed"),
+        ("connection", "what is on its way is forgotten"),
         ("connection", "a timer is not cleared"),
         ("connection", "a timer is late"),
     ],

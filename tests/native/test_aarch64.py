@@ -12,6 +12,8 @@ CROSS_COMPILER = "aarch64-linux-gnu-gcc"
 EMULATOR = "qemu-aarch64"
 
 KERNELS = {
+    "sha256 armce-x3",
+    "sha256 armce-x2",
     "sha256 armce",
     "sha256 portable",
     "aes256ctr armce",

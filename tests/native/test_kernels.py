@@ -7,9 +7,12 @@ from tests.native.conftest import Kernel, kernels
 
 # The preferred one first.
 PREFERENCES = {
-    "sha256": ["shani-x3", "shani-x2", "shani", "avx512-x16", "avx2-x8", "armce", "portable"],
+    "sha256": [
+        *("shani-x3", "shani-x3-sse", "shani-x2", "shani", "avx512-x16", "avx2-x8"),
+        *("armce-x3", "armce-x2", "armce", "portable"),
+    ],
     "aes256ctr": ["vaes-avx512", "vaes-avx2", "aesni", "armce", "portable"],
-    "modexp": ["ifma", "mulx", "portable"],
+    "modexp": ["ifma", "avx2", "mulx", "portable"],
 }
 
 ALL = [

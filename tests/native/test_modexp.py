@@ -33,8 +33,8 @@ BYTES, SECRET_BYTES = 256, 32
 RANDOM_CASES = 100_000 if os.environ.get("SPIPED_EXHAUSTIVE") == "1" else 3_000
 
 # What the kernels put into a digit, and their Montgomery constants R.
-DIGIT_BITS = (28, 52, 61, 64)
-POWERS_OF_R = (28 * 74, 52 * 40, 61 * 34, 64 * 32)
+DIGIT_BITS = (28, 29, 52, 61, 64)
+POWERS_OF_R = (28 * 74, 29 * 72, 52 * 40, 61 * 34, 64 * 32)
 
 EDGE_EXPONENTS = (
     0,
@@ -112,6 +112,12 @@ def edge_bases_in_montgomery_form() -> Iterator[int]:
             yield ((1 << bit) - 1) * inverse % P
         for number in (1, P - 1, 2**2047, 2**2047 - 1, 2**2048 - 2**2000):
             yield number % P * inverse % P
+        for width in DIGIT_BITS:
+            # Digits as far from zero as those with a sign get: the largest sums of products.
+            ones = sum(1 << bit for bit in range(0, 2048 - width, width))
+            for digit in (1 << width - 1, (1 << width - 1) - 1, (1 << width - 1) + 1):
+                yield ones * digit * inverse % P
+                yield -ones * digit * inverse % P
 
 
 def load_make_tables() -> ModuleType:

@@ -36,13 +36,13 @@ def make_rig(plane: str, counters: Counters | None = None, index: int = 1) -> Ri
     """A rig with the plane of this name."""
     crypto = _crypto(plane)
 
-    def make(reactor: Reactor, slot: Slot) -> Plane:
+    def make(reactor: Reactor, slot: Slot, entries: memoryview) -> Plane:
         if plane != "native":
-            return PortablePlane(reactor, crypto, slot)
+            return PortablePlane(reactor, crypto, slot, entries)
         native_plane = importlib.import_module("spiped.plane.native")
         if not native_plane.AVAILABLE:
             pytest.skip("no data plane in C on this system")
-        return native_plane.NativePlane(reactor, slot)
+        return native_plane.NativePlane(reactor, slot, entries)
 
     return Rig(make, crypto, counters, index)
 

@@ -47,6 +47,7 @@ ANY = 1 << 16  # bytes that are moved at once
 END, RESET = "end", "reset"  # how a stream may end, seen from a peer
 
 SLOTS = 3  # of the counters
+ENTRIES = 8  # of the table of connections: others are carried unseen
 
 K = bytes(range(32))
 
@@ -261,12 +262,13 @@ class Rig:
         """Rigs with the same ``counters`` are workers of one daemon, each with its own slot."""
         self.crypto = crypto
         self.network = Network()
-        self.counters = Counters(SLOTS) if counters is None else counters
+        self.counters = Counters(SLOTS, entries=ENTRIES) if counters is None else counters
         self.counters.use(SLOTS)
         self._owns_counters = counters is None
         self.slot = self.counters.slot(index)
         self.reactor = Reactor()
-        self.plane = make_plane(self.reactor, self.slot)
+        self.entries = self.counters.entries(index)
+        self.plane = make_plane(self.reactor, self.slot, self.entries)
         self.peers: list[Peer] = []
         self._outcomes: list[Outcome] = []
         self._serving = False
@@ -283,6 +285,7 @@ class Rig:
         self.network.close()
         self._check_counters()
         self.slot.view.release()
+        self.entries.release()
         if self._owns_counters:
             self.counters.close()
 

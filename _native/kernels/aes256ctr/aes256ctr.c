@@ -20,7 +20,12 @@ static const struct aes256ctr_kernel *const kernels[] = {
 
 #define KERNELS (sizeof(kernels) / sizeof(kernels[0]))
 
-static size_t chosen = KERNELS - 1;
+/* A lone packet, and several. */
+static const size_t batches[] = { 1, 16 };
+
+#define BATCHES (sizeof(batches) / sizeof(batches[0]))
+
+static size_t chosen[BATCHES] = { KERNELS - 1, KERNELS - 1 };
 
 /*
  * The blocks `first` to the end of every stream, as one series over all streams, a few lanes at a
@@ -94,7 +99,9 @@ aes256ctr_many(const struct aes256_key *key, uint64_t number, uint64_t block,
     const uint8_t *in, size_t in_stride, uint8_t *out, size_t out_stride,
     size_t length, size_t count)
 {
-	crypt_many(kernels[chosen], key, number, block, in, in_stride, out, out_stride, length,
+	const size_t b = batch_index(batches, BATCHES, count);
+
+	crypt_many(kernels[chosen[b]], key, number, block, in, in_stride, out, out_stride, length,
 	    count);
 }
 
@@ -128,16 +135,29 @@ selftest(size_t i)
 }
 
 static void
-choose(size_t i)
+choose(size_t i, size_t b)
 {
 	assert(i < KERNELS);
-	chosen = i;
+	chosen[b] = i;
 }
 
 static size_t
-selected(void)
+selected(size_t b)
 {
-	return chosen;
+	return chosen[b];
+}
+
+/* Packets of 1,024 bytes and a few, a lone one several times. */
+static void
+sample(size_t i, size_t b)
+{
+	enum { LENGTH = 1028, COUNT = 16, REPEAT = 4 };
+	struct aes256_key key = { { { 0 } } };
+	uint8_t packets[COUNT * LENGTH] = { 0 };
+
+	assert(i < KERNELS && batches[b] <= COUNT);
+	for (size_t j = 0; j < (b == 0 ? REPEAT : 1); j++)
+		crypt_many(kernels[i], &key, 0, 0, packets, LENGTH, packets, LENGTH, LENGTH, batches[b]);
 }
 
 const struct primitive aes256ctr_primitive = {
@@ -145,6 +165,9 @@ const struct primitive aes256ctr_primitive = {
 	.count = KERNELS,
 	.kernel = get_kernel,
 	.selftest = selftest,
+	.batches = batches,
+	.batch_count = BATCHES,
+	.sample = sample,
 	.select = choose,
 	.selected = selected,
 };

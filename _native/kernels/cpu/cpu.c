@@ -24,8 +24,8 @@ xcr0(void)
 	return low;
 }
 
-uint32_t
-cpu_features(void)
+static uint32_t
+find_features(void)
 {
 	uint32_t a, b, c, d, found = 0, saved = 0;
 
@@ -64,8 +64,8 @@ cpu_features(void)
 #define ARM64_HWCAP_AES (1ul << 3)
 #define ARM64_HWCAP_SHA2 (1ul << 6)
 
-uint32_t
-cpu_features(void)
+static uint32_t
+find_features(void)
 {
 	unsigned long capabilities = getauxval(AT_HWCAP);
 	uint32_t found = 0;
@@ -79,10 +79,23 @@ cpu_features(void)
 
 #else
 
-uint32_t
-cpu_features(void)
+static uint32_t
+find_features(void)
 {
 	return 0;
 }
 
 #endif
+
+uint32_t
+cpu_features(void)
+{
+	static uint32_t features;
+	static int known;
+
+	if (!known) {
+		features = find_features();
+		known = 1;
+	}
+	return features;
+}

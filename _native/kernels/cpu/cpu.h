@@ -20,8 +20,8 @@ enum cpu_feature {
 	CPU_ARM_SHA2 = 1u << 9
 };
 
-/* Bit mask of enum cpu_feature.  Found out on every call, cheaply enough for
- * the few calls made at start-up; holds no state. */
+/* Bit mask of enum cpu_feature.  Found out once: in a virtual machine, every question to the CPU
+ * takes some microseconds.  The first call is made before any other thread exists. */
 uint32_t cpu_features(void);
 
 #endif

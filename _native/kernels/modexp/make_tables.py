@@ -12,7 +12,8 @@ ROWS, TABLES, STEPS = 5, 4, 13
 ROW_BITS = TABLES * STEPS
 
 # The kernels' digits: bits in one, and how many.
-WIDE, NARROW, IFMA = (61, 34), (28, 74), (52, 40)
+WIDE, NARROW, IFMA, AVX2 = (61, 34), (28, 74), (52, 40), (29, 72)
+AVX2_PAD = 4
 
 
 def pi_times(scale: int) -> int:
@@ -39,6 +40,17 @@ def digits(n: int, bits: int, count: int) -> list[int]:
     """Return the digits of ``n`` in radix 2^bits, least significant first."""
     assert n < 1 << (bits * count)
     return [n >> (bits * i) & ((1 << bits) - 1) for i in range(count)]
+
+
+def balanced_digits(n: int, bits: int, count: int) -> list[int]:
+    """Return digits of ``n`` between -2^(bits-1) and 2^(bits-1), least significant first."""
+    result = []
+    for _ in range(count):
+        digit = (n + (1 << (bits - 1)) & ((1 << bits) - 1)) - (1 << (bits - 1))
+        result.append(digit)
+        n = (n - digit) >> bits
+    assert n == 0
+    return result
 
 
 def comb_finish(r: int) -> int:
@@ -85,6 +97,20 @@ def columns(bits: int, count: int) -> str:
     return array("limb group14_columns[COLUMNS]", body) + "\n" + constants("columns", bits * count)
 
 
+def signed_digits(bits: int, count: int) -> str:
+    """Return p + 1 and the constants for the kernel whose digits have signs."""
+    of_p = balanced_digits(P + 1, bits, count)
+    # All the products of a column have to fit, of digits that are a little over half of the radix.
+    half = (1 << (bits - 1)) + (1 << 7)
+    assert count * half**2 + sum(map(abs, of_p)) * half < 1 << 63
+    assert bits * count >= 2048 + 4
+    padded = [0] * AVX2_PAD + of_p + [0] * AVX2_PAD
+    lines = [", ".join(map(str, padded[i : i + 4])) for i in range(0, len(padded), 4)]
+    body = "".join(f"\t{line},\n" for line in lines)
+    declaration = "int64_t group14_digits29[DIGITS29 + 2 * DIGITS29_PAD]"
+    return array(declaration, body, 32) + "\n" + constants("29", bits * count)
+
+
 def constants(name: str, bits_of_r: int) -> str:
     r = 1 << bits_of_r
     members = [("one", r % P), ("r_squared", r * r % P), ("comb_finish", comb_finish(r))]
@@ -113,6 +139,7 @@ def main() -> None:
     body = block(digits(P + 1, *IFMA), 16, "\t")
     print(array("uint64_t group14_digits52[ELEMENT_WORDS]", body, 64))
     print(constants("52", IFMA[0] * IFMA[1]))
+    print(signed_digits(*AVX2))
     print(comb(), end="")
 
 

@@ -8,9 +8,10 @@
 #include "modexp_kernel.h"
 #include "modexp_power.h"
 
-/* The preferred one first. */
+/* The one expected to be best first. */
 static const struct modexp_kernel *const kernels[] = {
 	&modexp_ifma,
+	&modexp_avx2,
 	&modexp_mulx,
 	&modexp_portable,
 };
@@ -40,16 +41,28 @@ kernel(size_t i)
 	return &kernels[i]->kernel;
 }
 
+/* There is only one at a time. */
+static const size_t batches[] = { 1 };
+
 static void
-select_kernel(size_t i)
+select_kernel(size_t i, size_t b)
 {
+	(void)b;
 	selected = i;
 }
 
 static size_t
-selected_kernel(void)
+selected_kernel(size_t b)
 {
+	(void)b;
 	return selected;
+}
+
+static void
+sample(size_t i, size_t b)
+{
+	(void)b;
+	sample_by(kernels[i]);
 }
 
 /* Products of numbers that have all their bits set but one, or all their bits clear but a
@@ -83,6 +96,9 @@ const struct primitive modexp_primitive = {
 	.count = KERNELS,
 	.kernel = kernel,
 	.selftest = selftest,
+	.batches = batches,
+	.batch_count = 1,
+	.sample = sample,
 	.select = select_kernel,
 	.selected = selected_kernel,
 };

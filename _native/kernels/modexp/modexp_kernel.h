@@ -40,11 +40,12 @@ typedef uint64_t wide;
 #define COLUMNS 74
 #endif
 
-/* A number below 2 * p as a kernel represents it. */
+/* A number between -2 * p and 2 * p as a kernel represents it. */
 struct element {
 	_Alignas(64) union {
 		uint64_t word[ELEMENT_WORDS];
 		limb limb[ELEMENT_WORDS * sizeof(uint64_t) / sizeof(limb)];
+		int32_t digit29[2 * ELEMENT_WORDS];	/* with a sign */
 	};
 };
 
@@ -59,7 +60,8 @@ struct modexp_kernel {
 	struct kernel kernel;
 	const struct modexp_constants *constants;
 
-	/* From plain words to digits and back; no Montgomery form is involved. */
+	/* From plain words to digits and back, to a number from 0 to 2 * p; no Montgomery form is
+	 * involved. */
 	void (*unpack)(struct element *r, const uint64_t word[GROUP14_WORDS]);
 	void (*pack)(uint64_t word[GROUP14_WORDS + 1], const struct element *a);
 
@@ -74,6 +76,7 @@ struct modexp_kernel {
 };
 
 extern const struct modexp_kernel modexp_ifma;
+extern const struct modexp_kernel modexp_avx2;
 extern const struct modexp_kernel modexp_mulx;
 extern const struct modexp_kernel modexp_portable;
 

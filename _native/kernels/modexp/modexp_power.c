@@ -216,3 +216,16 @@ product_by(const struct modexp_kernel *k, const uint8_t a[GROUP14_BYTES],
 	k->multiply(&product, &square, &second);
 	leave(k, y, room, &product, plain_one);
 }
+
+void
+sample_by(const struct modexp_kernel *k)
+{
+	struct element a, b;
+
+	k->unpack(&a, k->constants->r_squared);
+	k->square(&b, &a);
+	k->square(&a, &b);
+	k->square(&b, &a);
+	k->square(&a, &b);
+	k->multiply(&b, &a, &a);
+}

@@ -23,4 +23,7 @@ void power_by(const struct modexp_kernel *k, const uint8_t base[GROUP14_BYTES],
 void product_by(const struct modexp_kernel *k, const uint8_t a[GROUP14_BYTES],
     const uint8_t b[GROUP14_BYTES], uint8_t y[GROUP14_BYTES]);
 
+/* Some of the work of an exponentiation, in its proportions, for being timed. */
+void sample_by(const struct modexp_kernel *k);
+
 #endif

@@ -27,6 +27,12 @@ extern const uint64_t group14_p[GROUP14_WORDS];
 extern const limb group14_columns[COLUMNS];
 extern const uint64_t group14_digits52[ELEMENT_WORDS];
 
+/* p + 1 in signed digits of 29 bits, with zeros on either side. */
+#define DIGITS29 72
+#define DIGITS29_PAD 4
+extern const int64_t group14_digits29[DIGITS29 + 2 * DIGITS29_PAD];
+
+extern const struct modexp_constants group14_constants_29;
 extern const struct modexp_constants group14_constants_columns;
 extern const struct modexp_constants group14_constants_52;
 

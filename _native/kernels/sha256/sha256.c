@@ -9,21 +9,29 @@
 #include "sha256_constants.h"
 #include "sha256_kernel.h"
 
-/* The preferred one first: SHA instructions before lanes, because they serve a
+/* The one expected to be best first: SHA instructions before lanes, because they serve a
  * lone message as well. */
 static const struct sha256_kernel *const kernels[] = {
 	&sha256_shani_x3,
+	&sha256_shani_x3_sse,
 	&sha256_shani_x2,
 	&sha256_shani,
 	&sha256_avx512_x16,
 	&sha256_avx2_x8,
+	&sha256_armce_x3,
+	&sha256_armce_x2,
 	&sha256_armce,
 	&sha256_portable,
 };
 
 #define KERNELS (sizeof(kernels) / sizeof(kernels[0]))
 
-static size_t selected = KERNELS - 1;
+/* A lone message, a few (a read from a slow peer), enough to pay in lanes, and bulk. */
+static const size_t batches[] = { 1, 4, 12, 48 };
+
+#define BATCHES (sizeof(batches) / sizeof(batches[0]))
+
+static size_t selected[BATCHES] = { KERNELS - 1, KERNELS - 1, KERNELS - 1, KERNELS - 1 };
 
 /* Let a kernel with more lanes than there are messages hash these. */
 static void
@@ -73,7 +81,22 @@ void
 sha256_compress_many(uint32_t (*states)[8], const uint8_t *data, size_t stride,
     size_t blocks, size_t count)
 {
-	cascade(kernels[selected], states, data, stride, blocks, count);
+	while (count > 0) {
+		const size_t b = batch_index(batches, BATCHES, count);
+		const struct sha256_kernel *kernel = kernels[selected[b]];
+		const size_t rest = count % kernel->lanes, whole = count - rest;
+
+		/* What is left over may be another kernel's, as a batch of its own size. */
+		if (whole == 0 || rest == 0 ||
+		    selected[batch_index(batches, BATCHES, rest)] == selected[b]) {
+			cascade(kernel, states, data, stride, blocks, count);
+			return;
+		}
+		cascade(kernel, states, data, stride, blocks, whole);
+		states += whole;
+		data += whole * stride;
+		count = rest;
+	}
 }
 
 void
@@ -104,15 +127,34 @@ kernel(size_t i)
 }
 
 static void
-select_kernel(size_t i)
+select_kernel(size_t i, size_t b)
 {
-	selected = i;
+	selected[b] = i;
 }
 
 static size_t
-selected_kernel(void)
+selected_kernel(size_t b)
 {
-	return selected;
+	return selected[b];
+}
+
+/* A lone message several times; a whole group; and in between three counts in a row, since which
+ * of them break a kernel's lanes depends on the kernel. */
+static void
+sample(size_t i, size_t b)
+{
+	enum { BLOCKS = 2, REPEAT = 8, STRIDE = BLOCKS * SHA256_BLOCK };
+	uint32_t states[SHA256_GROUP][8] = { { 0 } };
+	uint8_t data[SHA256_GROUP * STRIDE] = { 0 };
+
+	if (b == BATCHES - 1)
+		cascade(kernels[i], states, data, STRIDE, BLOCKS, SHA256_GROUP);
+	else if (b > 0)
+		for (size_t j = 0; j < 3; j++)
+			cascade(kernels[i], states, data, STRIDE, 1, batches[b] + j);
+	else
+		for (size_t j = 0; j < REPEAT; j++)
+			cascade(kernels[i], states, data, STRIDE, BLOCKS, 1);
 }
 
 #define TEST_COUNT (3 * SHA256_LANES_MAX - 1)
@@ -150,6 +192,9 @@ const struct primitive sha256_primitive = {
 	.count = KERNELS,
 	.kernel = kernel,
 	.selftest = selftest,
+	.batches = batches,
+	.batch_count = BATCHES,
+	.sample = sample,
 	.select = select_kernel,
 	.selected = selected_kernel,
 };

@@ -29,10 +29,13 @@ struct sha256_kernel {
 #define SHA256_LANES_MAX 16
 
 extern const struct sha256_kernel sha256_shani_x3;
+extern const struct sha256_kernel sha256_shani_x3_sse;
 extern const struct sha256_kernel sha256_shani_x2;
 extern const struct sha256_kernel sha256_shani;
 extern const struct sha256_kernel sha256_avx512_x16;
 extern const struct sha256_kernel sha256_avx2_x8;
+extern const struct sha256_kernel sha256_armce_x3;
+extern const struct sha256_kernel sha256_armce_x2;
 extern const struct sha256_kernel sha256_armce;
 extern const struct sha256_kernel sha256_portable;
 

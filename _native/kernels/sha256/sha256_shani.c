@@ -4,7 +4,7 @@
  *
  * SHA256RNDS2 does two rounds, and the next one has to wait for its result: a
  * single message leaves the unit idle half of the time, two advanced in turn a
- * fifth of it.  A third one pays where it fits into the registers: these
+ * fifth of it.  A third one gains little unless it fits into the registers: these
  * instructions reach sixteen of them, but AVX-512 has another sixteen to keep
  * schedules in.  A fourth gains nothing.
  */
@@ -185,6 +185,13 @@ compress_2(uint32_t (*states)[8], const uint8_t *data, size_t stride, size_t blo
 	compress_streams(2, states, data, stride, blocks, count);
 }
 
+static TARGET_SHANI void
+compress_3_sse(uint32_t (*states)[8], const uint8_t *data, size_t stride, size_t blocks,
+    size_t count)
+{
+	compress_streams(3, states, data, stride, blocks, count);
+}
+
 static TARGET_SHANI_AVX512 void
 compress_3(uint32_t (*states)[8], const uint8_t *data, size_t stride, size_t blocks, size_t count)
 {
@@ -220,6 +227,14 @@ const struct sha256_kernel sha256_shani_x2 = {
 	.remainder = &sha256_shani,
 };
 
+const struct sha256_kernel sha256_shani_x3_sse = {
+	.kernel = { "shani-x3-sse", available },
+	.lanes = 3,
+	.least = 3,
+	.compress = compress_3_sse,
+	.remainder = &sha256_shani_x2,
+};
+
 const struct sha256_kernel sha256_shani_x3 = {
 	.kernel = { "shani-x3", available_with_avx512 },
 	.lanes = 3,
@@ -232,6 +247,7 @@ const struct sha256_kernel sha256_shani_x3 = {
 
 const struct sha256_kernel sha256_shani = { .kernel = { "shani", NULL } };
 const struct sha256_kernel sha256_shani_x2 = { .kernel = { "shani-x2", NULL } };
+const struct sha256_kernel sha256_shani_x3_sse = { .kernel = { "shani-x3-sse", NULL } };
 const struct sha256_kernel sha256_shani_x3 = { .kernel = { "shani-x3", NULL } };
 
 #endif

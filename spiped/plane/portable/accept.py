@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import errno
 import math
 import socket
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from spiped.errors import describe
 from spiped.lean_typing import Any, NamedTuple
 from spiped.net.address import SocketAddress
 from spiped.net.reactor import READ, Reactor, Timer
-from spiped.net.sockets import CONNECTION_ERRORS, accept, close_with_reset, peer_name
+from spiped.net.sockets import CONNECTION_ERRORS, accept, close_with_reset
 from spiped.observe.slot import Field, Slot
 from spiped.plane.ending import Reason
 from spiped.plane.interface import Service
@@ -25,6 +26,13 @@ OTHERS_PAUSE = 0.002  # seconds that the other workers have to take what we leav
 RECHECK = 0.1  # seconds; a connection of another worker may have ended
 REFUSALS = 64  # at once, of connections whose keys could not be computed
 GRACE = 0.2  # seconds that a peer has at least to prove that it holds the key
+
+ACCEPT_ERRORS = {
+    errno.EMFILE: Field.ACCEPT_PROCESS_FILES,
+    errno.ENFILE: Field.ACCEPT_SYSTEM_FILES,
+    errno.ENOMEM: Field.ACCEPT_MEMORY,
+    errno.ENOBUFS: Field.ACCEPT_MEMORY,
+}
 
 MAPPED = bytes(10) + b"\xff\xff"  # what an IPv4 address begins with in the guise of an IPv6 one
 
@@ -65,9 +73,9 @@ class Acceptor:
         slot: Slot,
         service: Service,
         computing: Computing,
-        begin: Callable[[socket.socket, PipeSettings, str], Connection],
+        begin: Callable[[socket.socket, PipeSettings, Any], Connection],
     ) -> None:
-        """``begin`` carries a connection, whose peer has this name, that has been counted."""
+        """``begin`` carries a connection from this address, which has been counted."""
         self._reactor = reactor
         self._slot = slot
         self._service = service
@@ -164,6 +172,7 @@ class Acceptor:
             accepted = accept(self._service.listener, self._pipe.keepalive)
         except OSError as error:
             if not isinstance(error, BlockingIOError) and error.errno not in CONNECTION_ERRORS:
+                self._slot.add(ACCEPT_ERRORS.get(error.errno or 0, Field.ACCEPT_OTHER), 1)
                 self._pause_for(ACCEPT_PAUSE, Pause.TROUBLE)
                 self._service.on_shortage(describe(error))
             return None
@@ -179,7 +188,7 @@ class Acceptor:
         sock, address = accepted
         if 0 < limits.unauthenticated < counters.total(Field.UNAUTHENTICATED):
             self._unauthenticated.pop(0).connection.refuse(Reason.SHED)
-        connection = self._begin(sock, self._pipe, peer_name(address))
+        connection = self._begin(sock, self._pipe, address)
         self._forget_authenticated()
         self._unauthenticated.append(Unauthenticated(connection, source_of(address)))
         if counters.total(Field.ACTIVE) == limits.connections:

@@ -11,8 +11,11 @@ import time
 from collections.abc import Callable
 
 from spiped.crypto import Backend
+from spiped.lean_typing import suppress
+from spiped.net.address import encode_sockaddr
 from spiped.net.reactor import NOTHING, Reactor, Timer
 from spiped.net.sockets import close_with_reset, take_error
+from spiped.observe.entry import Shown, State
 from spiped.observe.slot import Field, Slot
 from spiped.plane.ending import GONE, Ending, Reason
 from spiped.plane.pipe_settings import PipeSettings
@@ -31,11 +34,12 @@ class Connection:
     __slots__ = (
         "_begun",
         "_computing",
+        "_connect_begun",
         "_connector",
         "_crypt",
         "_crypto",
+        "_handshake_begun",
         "_negotiation",
-        "_number",
         "_on_end",
         "_on_peer_authentic",
         "_peer",
@@ -47,6 +51,8 @@ class Connection:
         "_slot",
         "_timer",
         "is_unauthenticated",
+        "number",
+        "shown",
     )
 
     def __init__(
@@ -55,6 +61,7 @@ class Connection:
         crypto: Backend,
         slot: Slot,
         computing: Computing,
+        shown: Shown,
         pipe: PipeSettings,
         number: int,
         peer: str,
@@ -65,8 +72,9 @@ class Connection:
         self._crypto = crypto
         self._slot = slot
         self._computing = computing
+        self.shown = shown
         self._pipe = pipe
-        self._number = number
+        self.number = number
         self._peer = peer
         self._on_peer_authentic = on_authentic
         self._on_end = on_end
@@ -95,12 +103,12 @@ class Connection:
         """Seconds since it was accepted."""
         return time.monotonic() - self._begun
 
-    def abort(self) -> None:
+    def abort(self, reason: Reason = Reason.ABORTED) -> None:
         """End it now, however far it has come."""
         if self._relaying is not None:
-            self._relaying.abort()
+            self._relaying.abort(reason)
         else:
-            self._give_up(Ending(Reason.ABORTED, self._pipe.role))
+            self._give_up(Ending(reason, self._pipe.role))
 
     def refuse(self, reason: Reason) -> None:
         """End it before it is relayed, although nothing is wrong with it."""
@@ -109,10 +117,14 @@ class Connection:
     # Stages
 
     def _connect(self) -> None:
+        self._connect_begun = time.monotonic()
         self._connector = Connector(self._reactor, self._pipe, self._on_connected, self._give_up)
         self._connector.start()
 
     def _on_connected(self, target: socket.socket) -> None:
+        self._slot.time(Field.CONNECT_TIME, time.monotonic() - self._connect_begun)
+        with suppress(OSError):  # it may have left already
+            self.shown.addresses(target=encode_sockaddr(target.getpeername()))
         self._connector = None
         if self._pipe.role is Role.C:
             self._crypt = target
@@ -123,6 +135,8 @@ class Connection:
 
     def _negotiate(self) -> None:
         assert self._crypt is not None
+        self._handshake_begun = time.monotonic()
+        self.shown.state(State.HANDSHAKE)
         self._timer = self._reactor.call_later(self._pipe.timeout, self._on_timeout)
         pipe = self._pipe
         try:
@@ -153,6 +167,7 @@ class Connection:
     def _on_established(self) -> None:
         assert self._timer is not None
         self._timer.cancel()
+        self._slot.time(Field.HANDSHAKE_TIME, time.monotonic() - self._handshake_begun)
         self._negotiation = None
         if self._plain is not None:
             self._relay_or_wait()
@@ -171,8 +186,16 @@ class Connection:
         self._reactor.unwatch(plain)
         self._reactor.unwatch(self._crypt)
         self._slot.add(Field.ESTABLISHED, 1)
+        self.shown.state(State.RELAYING)
         self._relaying = Relaying(
-            self._reactor, session, plain, self._crypt, self._pipe, self._slot, self._end
+            self._reactor,
+            session,
+            plain,
+            self._crypt,
+            self._pipe,
+            self._slot,
+            self.shown,
+            self._end,
         )
 
     # Ends
@@ -226,9 +249,11 @@ class Connection:
 
     def _end(self, ending: Ending) -> None:
         self._count_authenticated()
+        if self._relaying is not None:
+            self._slot.time(Field.CONNECTION_TIME, self.age)
         ending = ending._replace(
             heard=self._heard,
-            number=self._number,
+            number=self.number,
             peer=self._peer,
             seconds=self.age,
         )

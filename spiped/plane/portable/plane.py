@@ -7,8 +7,11 @@ import socket
 from collections.abc import Callable
 
 from spiped.crypto import Backend
-from spiped.net.address import SocketAddress
+from spiped.lean_typing import Any
+from spiped.net.address import SocketAddress, encode_sockaddr
 from spiped.net.reactor import Reactor
+from spiped.net.sockets import peer_name
+from spiped.observe.entry import Table
 from spiped.observe.log.rate_limit import RateLimit
 from spiped.observe.slot import Field, Slot
 from spiped.plane.ending import Ending, Reason
@@ -22,10 +25,11 @@ from spiped.plane.portable.connection import Connection
 class PortablePlane:
     """An `interface.Plane` on the reactor."""
 
-    def __init__(self, reactor: Reactor, crypto: Backend, slot: Slot) -> None:
+    def __init__(self, reactor: Reactor, crypto: Backend, slot: Slot, entries: memoryview) -> None:
         self._reactor = reactor
         self._crypto = crypto
         self._slot = slot
+        self._table = Table(entries)
         self._connections: dict[Connection, Callable[[Ending], None]] = {}
         self._acceptor: Acceptor | None = None
         self._accepted = 0
@@ -33,9 +37,9 @@ class PortablePlane:
         self._on_drained: Callable[[], None] | None = None  # once there is nobody, after serving
 
     def serve(self, service: Service) -> None:
-        def begin(accepted: socket.socket, pipe: PipeSettings, peer: str) -> Connection:
+        def begin(accepted: socket.socket, pipe: PipeSettings, address: Any) -> Connection:
             self._accepted += 1
-            return self._begin(accepted, pipe, self._accepted, peer, on_end)
+            return self._begin(accepted, pipe, self._accepted, address, on_end)
 
         limit = RateLimit(service.tell_burst, service.tell_interval or 1.0)
 
@@ -74,7 +78,14 @@ class PortablePlane:
     ) -> None:
         self._slot.add(Field.ACTIVE, 1)
         self._slot.add(Field.UNAUTHENTICATED, 1)
-        self._begin(accepted, pipe, 0, "", on_end)
+        self._begin(accepted, pipe, 0, None, on_end)
+
+    def kill(self, number: int) -> bool:
+        for connection in self._connections:
+            if connection.number == number:
+                connection.abort(Reason.KILLED)
+                return True
+        return False
 
     def abort_all(self) -> None:
         while self._connections:
@@ -88,18 +99,22 @@ class PortablePlane:
         accepted: socket.socket,
         pipe: PipeSettings,
         number: int,
-        peer: str,
+        address: Any,
         on_end: Callable[[Ending], None],
     ) -> Connection:
         """Carry a connection, which has been counted as active and unauthenticated."""
+        shown = self._table.take(number, pipe.number)
+        shown.addresses(peer=encode_sockaddr(address))
+        self._slot.view[Field.ENTRIES] = self._table.fresh
         connection = Connection(
             self._reactor,
             self._crypto,
             self._slot,
             self._computing,
+            shown,
             pipe,
             number,
-            peer,
+            peer_name(address) if number else "",
             self._on_room,
             self._on_end,
         )
@@ -111,6 +126,7 @@ class PortablePlane:
         on_end = self._connections.pop(connection)
         self._slot.add(Field.ACTIVE, -1)
         self._slot.add(ending.reason.counter, 1)
+        self._table.give_back(connection.shown)
         self._on_room()
         on_end(ending)
 

@@ -19,6 +19,7 @@ from spiped.errors import PacketError
 from spiped.lean_typing import suppress
 from spiped.net.reactor import HANGUP, NOTHING, READ, WRITE, Reactor
 from spiped.net.sockets import close_gracefully, close_with_reset, take_error
+from spiped.observe.entry import Shown, State
 from spiped.observe.slot import Field, Slot
 from spiped.plane.ending import OF_FAULT, Ending, Reason
 from spiped.plane.pipe_settings import PipeSettings
@@ -28,6 +29,7 @@ from spiped.proto.terms import CRYPT, PLAIN
 DRAIN_POLL = 0.01  # seconds between two looks at how much the peer has still to acknowledge
 
 COUNTED = (Field.SEALED, Field.OPENED)  # by side
+PACKETS = (Field.SEALED_PACKETS, Field.OPENED_PACKETS)
 
 # What shutdown() says when the peer was faster: its reset will be noticed on its own
 PEER_WAS_FASTER = (errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE)
@@ -46,6 +48,7 @@ class Relaying:
         "_queued",
         "_reactor",
         "_session",
+        "_shown",
         "_slot",
         "_sockets",
         "_timer",
@@ -59,6 +62,7 @@ class Relaying:
         crypt: socket.socket,
         pipe: PipeSettings,
         slot: Slot,
+        shown: Shown,
         on_end: Callable[[Ending], None],
     ) -> None:
         self._reactor = reactor
@@ -66,6 +70,7 @@ class Relaying:
         self._sockets = (plain, crypt)
         self._pipe = pipe
         self._slot = slot
+        self._shown = shown
         self._on_end = on_end
         self._hung_up = [False, False]  # the peer is gone; there may be something left to read
         self._is_draining = False  # after a failure
@@ -76,8 +81,8 @@ class Relaying:
         reactor.watch(plain, READ, self._on_plain)
         reactor.watch(crypt, READ, self._on_crypt)
 
-    def abort(self) -> None:
-        self._end(close_with_reset, Ending(Reason.ABORTED, self._pipe.role))
+    def abort(self, reason: Reason) -> None:
+        self._end(close_with_reset, Ending(reason, self._pipe.role))
 
     # Events
 
@@ -119,7 +124,9 @@ class Relaying:
             session.end(side)
         else:
             if data:
+                before = session.packets(side)
                 self._slot.add(COUNTED[side], session.receive(side, data))
+                self._slot.add(PACKETS[side], session.packets(side) - before)
             else:
                 session.end(side)
         self._send(1 - side)
@@ -138,12 +145,14 @@ class Relaying:
         if session.end_is_due(side):
             try:
                 sock.shutdown(socket.SHUT_WR)
+                self._shown.state(State.HALF_CLOSED)
             except OSError as error:
                 if error.errno not in PEER_WAS_FASTER:
                     session.fail(side, error)
 
     def _settle(self) -> None:
         """After every event: end if it is time, else watch for what can happen next."""
+        self._show()
         if self._session.failed_side is not None:
             self._begin_to_drain()
         elif self._session.over or self._may_leave():
@@ -151,6 +160,11 @@ class Relaying:
         else:
             self._watch(PLAIN, self._on_plain)
             self._watch(CRYPT, self._on_crypt)
+
+    def _show(self) -> None:
+        session = self._session
+        self._shown.carried(session.carried(PLAIN), session.carried(CRYPT))
+        self._shown.unsent(len(session.output(CRYPT)), len(session.output(PLAIN)))
 
     def _watch(self, side: int, callback: Callable[[int], None]) -> None:
         events = READ if self._session.wants(side) else NOTHING
@@ -203,6 +217,7 @@ class Relaying:
 
     def _begin_to_drain(self) -> None:
         self._is_draining = True
+        self._shown.state(State.DRAINING)
         self._unwatch()
         self._timer.cancel()
         self._deadline = time.monotonic() + self._pipe.timeout

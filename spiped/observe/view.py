@@ -1,0 +1,232 @@
+"""The daemon as others see it: the supervisor's facts, the workers' counters and connections.
+
+Reading costs those who are looked at nothing: all of it is in shared memory.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Iterator
+
+from spiped.lean_typing import Any, NamedTuple
+from spiped.net.address import decode_sockaddr
+from spiped.observe import entry
+from spiped.observe.counters import Counters
+from spiped.observe.entry import Entry
+from spiped.observe.facts import Document, Facts
+from spiped.observe.families import Family
+from spiped.observe.metrics import families
+from spiped.observe.slot import Field
+
+WORDS = entry.BYTES // 8
+SEALED_WORD = entry.SECOND_LINE // 8
+OPENED_WORD = SEALED_WORD + 1
+
+# The fields of a connection, by any of which the list can be sorted
+CONNECTION_FIELDS = (
+    *("id", "pipe", "key", "worker", "peer", "target", "state", "age", "idle"),
+    *("sealed", "opened", "sealed_rate", "opened_rate", "queued"),
+)
+
+
+class Look(NamedTuple):
+    """What was seen of one connection, and when it last carried something."""
+
+    at: float
+    sealed: int
+    opened: int
+    active: float
+    sealed_rate: float
+    opened_rate: float
+
+
+class View:
+    """Looks at the memory, and remembers the last look: rates and idle times come from two."""
+
+    def __init__(self, counters: Counters, facts: Facts) -> None:
+        self._counters = counters
+        self._facts = facts
+        self._looks: dict[tuple[int, int], Look] = {}  # by worker and number
+
+    def facts(self) -> Document:
+        return self._facts.read()
+
+    # Connections
+
+    def look(self) -> None:
+        """To be called about once a second."""
+        now = time.monotonic()
+        looks: dict[tuple[int, int], Look] = {}
+        for worker in self.facts().get("workers", ()):
+            numbers, began, sealed, opened = self._columns(worker["slot"])
+            for i, number in enumerate(numbers):
+                if number == 0:
+                    continue
+                key = worker["id"], number
+                before = self._looks.get(key)
+                if before is None:
+                    before = Look(began[i] / 1000, 0, 0, began[i] / 1000, 0.0, 0.0)
+                if before.sealed == sealed[i] and before.opened == opened[i]:
+                    looks[key] = before._replace(at=now, sealed_rate=0.0, opened_rate=0.0)
+                    continue
+                passed = max(now - before.at, 1e-3)
+                looks[key] = Look(
+                    now,
+                    sealed[i],
+                    opened[i],
+                    now,
+                    (sealed[i] - before.sealed) / passed,
+                    (opened[i] - before.opened) / passed,
+                )
+        self._looks = looks
+
+    def _columns(self, slot: int) -> tuple[list[int], list[int], list[int], list[int]]:
+        """Numbers, beginnings, and what has been carried, of all entries that have been used."""
+        used = self._counters.slot(slot)[Field.ENTRIES] * WORDS
+        words = self._counters.entries(slot).cast("Q")[:used]
+        starts = (0, 1, SEALED_WORD, OPENED_WORD)
+        numbers, began, sealed, opened = (words[start::WORDS].tolist() for start in starts)
+        return numbers, began, sealed, opened
+
+    def connections(
+        self, sort: str = "age", descending: bool = True, limit: int = 100, pipe: str | None = None
+    ) -> dict[str, Any]:
+        """What `/connections` tells (docs/status.md)."""
+        facts = self.facts()
+        rows = list(self._rows(facts, pipe))
+        key = _sort_key(sort)
+        if 0 < limit < len(rows):
+            choose = heapq.nlargest if descending else heapq.nsmallest
+            chosen = choose(limit, rows, key=key)
+        else:
+            chosen = sorted(rows, key=key, reverse=descending)
+        total = self._counters.total(Field.ACTIVE)
+        return {
+            "now": time.time(),
+            "total": max(total, len(rows)),
+            "listed": len(chosen),
+            "hidden": max(0, total - len(rows)) if pipe is None else 0,
+            "connections": chosen,
+        }
+
+    def _rows(self, facts: Document, pipe: str | None) -> Iterator[dict[str, Any]]:
+        now = time.monotonic()
+        names = [each["name"] for each in facts.get("pipes", ())]
+        for worker in facts.get("workers", ()):
+            entries = self._counters.entries(worker["slot"])
+            for index in range(self._counters.slot(worker["slot"])[Field.ENTRIES]):
+                found = entry.read(entries, index)
+                if found is None:
+                    continue
+                name = names[found.pipe] if found.pipe < len(names) else ""
+                if pipe is None or name == pipe:
+                    yield self._row(found, worker["id"], name, facts, now)
+
+    def _row(
+        self, found: Entry, worker: int, pipe: str, facts: Document, now: float
+    ) -> dict[str, Any]:
+        began = found.began_ms / 1000
+        look = self._looks.get((worker, found.number))
+        moved = look is None or (look.sealed, look.opened) != (found.sealed, found.opened)
+        keys = facts.get("keys", ())
+        return {
+            "id": f"{worker}-{found.number}",
+            "pipe": pipe,
+            "key": keys[found.key - 1] if 0 < found.key <= len(keys) else "",
+            "worker": worker,
+            "peer": _name(found.peer),
+            "target": _name(found.target),
+            "state": found.state.word,
+            "age": round(now - began, 3),
+            "idle": 0 if moved or look is None else round(now - look.active),
+            "sealed": found.sealed,
+            "opened": found.opened,
+            "sealed_rate": 0 if look is None else round(look.sealed_rate),
+            "opened_rate": 0 if look is None else round(look.opened_rate),
+            "queued": sum(found.unsent),
+        }
+
+    # The daemon
+
+    def status(self) -> dict[str, Any]:
+        """What `/status` tells (docs/status.md)."""
+        facts = self.facts()
+        workers = [self._worker(each) for each in facts.get("workers", ())]
+        total = self._counters.total
+        told = {
+            name: facts.get(name)
+            for name in ("version", "pid", "name", "state", "ready", "started", "generation")
+        }
+        last = facts.get("last_reload")
+        return {
+            **told,
+            "now": time.time(),
+            "reloads": {
+                "succeeded": total(Field.RELOADS),
+                "failed": total(Field.RELOADS_FAILED),
+                "last": last,
+            },
+            "upgrades": total(Field.UPGRADES),
+            "worker_restarts": total(Field.WORKER_RESTARTS),
+            "log_lines_dropped": total(Field.LOG_DROPPED),
+            "pipes": [self._pipe(each) for each in facts.get("pipes", ())],
+            "workers": workers,
+        }
+
+    def families(self) -> list[Family]:
+        """What `/metrics` tells."""
+        return families(self._counters, self.facts())
+
+    def _pipe(self, facts: Document) -> dict[str, Any]:
+        total = self._counters.total
+        ended = {
+            field.labels[0][1]: total(field) for field in Field if field.name.startswith("ENDED_")
+        }
+        return {
+            **{name: facts.get(name) for name in ("name", "mode", "source", "targets", "keys")},
+            "connections": {
+                "active": total(Field.ACTIVE),
+                "unauthenticated": total(Field.UNAUTHENTICATED),
+                "limit": facts.get("limit"),
+                "unauthenticated_limit": facts.get("unauthenticated_limit"),
+                "accepted": total(Field.ACCEPTED),
+                "established": total(Field.ESTABLISHED),
+                "ended": ended,
+            },
+            "bytes": {"sealed": total(Field.SEALED), "opened": total(Field.OPENED)},
+            "packets": {
+                "sealed": total(Field.SEALED_PACKETS),
+                "opened": total(Field.OPENED_PACKETS),
+            },
+        }
+
+    def _worker(self, facts: Document) -> dict[str, Any]:
+        slot = self._counters.slot(facts["slot"])
+        sampled = slot[Field.MEMORY_BYTES] > 0
+        return {
+            **{name: facts.get(name) for name in ("id", "pid", "generation", "state")},
+            "active": slot[Field.ACTIVE],
+            "unauthenticated": slot[Field.UNAUTHENTICATED],
+            "accepted": slot[Field.ACCEPTED],
+            "established": slot[Field.ESTABLISHED],
+            "sealed": slot[Field.SEALED],
+            "opened": slot[Field.OPENED],
+            "cpu_seconds": slot[Field.CPU_MILLISECONDS] / 1000 if sampled else None,
+            "memory_bytes": slot[Field.MEMORY_BYTES] if sampled else None,
+        }
+
+
+def _name(sockaddr: bytes) -> str:
+    address = decode_sockaddr(sockaddr)
+    return "" if address is None else str(address)
+
+
+def _sort_key(field: str) -> Callable[[dict[str, Any]], Any]:
+    if field == "id":  # by number, and not by letter
+
+        def by_number(row: dict[str, Any]) -> tuple[int, ...]:
+            return tuple(map(int, row["id"].split("-")))
+
+        return by_number
+    return lambda row: row[field]
