@@ -20,7 +20,7 @@ INTERPRETER ?= $(shell $(PYTHON) -c 'import sys; print(sys.executable)')
 SOURCES := setup.py pyproject.toml spiped/__init__.py $(shell find _native -name '*.[ch]' -o -name '*.cdef' -o -name '*.py')
 PYTHON_FILES := setup.py _native spiped tests bench
 
-.PHONY: all build demo test check bench bench-quick bench-kernels sanitize fuzz fault soak flood dist install uninstall clean FORCE
+.PHONY: all build demo test check bench bench-quick bench-kernels counts counts-update sanitize fuzz fault soak flood dist install uninstall clean FORCE
 
 all: build
 
@@ -83,6 +83,14 @@ bench-quick: build $(VENV)/bench-tools
 bench-kernels: $(VENV)/ready
 	$(BIN)/python -m bench.kernels
 	$(BIN)/python -m bench.packets
+
+# What the data plane spends, in instructions and calls of the system: the table that the tests compare,
+# and its renewal.  Needs valgrind and strace.
+counts: build
+	$(BIN)/python -m tests.counts
+
+counts-update: build
+	$(BIN)/python -m tests.counts --update
 
 # The tests of the extension and of everything on top of it, under AddressSanitizer and UBSan.
 sanitize: build

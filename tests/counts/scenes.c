@@ -32,13 +32,15 @@
 
 #define TIMES 10			/* that a thing is done, and counted */
 #define WARM_UP 5			/* times that it is done before */
-#define PATIENCE 120			/* seconds after which a scene has failed */
+#define PATIENCE 60			/* seconds after which a scene has failed */
 #define TURN_US 100			/* that a turn takes, by the plane's clock */
 #define SMALL 64			/* bytes of a small message */
 #define SLOTS_MAX 64
-#define STRIDE 64			/* of the counters, as in spiped/observe/slot.py */
+#define STRIDE 256			/* of the counters, as SLOT_BYTES in spiped/observe/slot.py */
+#define OWN_SLOT 1			/* of the plane; 0 is nobody's */
 #define WORKERS 2			/* if nothing else is said */
 #define MANY 1000			/* connections */
+#define ENTRIES 64			/* of connections at a time that others see */
 
 struct scene {
 	enum role role;			/* of the plane */
@@ -55,10 +57,11 @@ struct scene {
 	uint64_t sealed, opened;	/* packets */
 };
 
-/* What all planes share, as in spiped/observe/counters.py; the plane under measurement has slot 1. */
+/* What all planes share, as in spiped/observe/counters.py; the plane under measurement has one. */
 static _Alignas(4096) uint64_t counters[SLOTS_MAX + 1][STRIDE];
 static uint64_t used;
-static uint64_t *const own = counters[1];
+static uint64_t *const own = counters[OWN_SLOT];
+static struct plane_entry entries[ENTRIES];	/* in which others see what it carries */
 
 static const uint8_t K[32] = { 1 };
 static uint8_t data[BATCH_CRYPT], packets[BATCH_CRYPT], received[BATCH_CRYPT];
@@ -186,8 +189,8 @@ serve(struct scene *scene, size_t workers)
 		counters[slot][PLANE_SERVING] = 1;
 		counters[slot][PLANE_ACTIVE] = MANY;	/* so that ours leaves nobody to them */
 	}
-	touched_watch(counters, sizeof(counters), &used);
-	scene->plane = plane_new(eventfd(0, EFD_NONBLOCK), own);
+	touched_watch(counters, sizeof(counters), sizeof(counters[0]), OWN_SLOT, &used);
+	scene->plane = plane_new(eventfd(0, EFD_NONBLOCK), own, entries, ENTRIES);
 	if (plane_serve(scene->plane, &service) != 0)
 		give_up("the plane does not serve");
 	scene->peer[PLAIN] = scene->peer[CRYPT] = -1;
@@ -327,7 +330,8 @@ close_connection(struct scene *scene)
 
 /* What is done; each returns how often that was the thing that is measured. */
 
-/* One batch that is full, and there is more behind it. */
+/* One batch that is full, and there is more behind it: a message, since sockets do not hold two batches
+ * everywhere. */
 static unsigned
 act_bulk(struct scene *scene)
 {
@@ -336,15 +340,11 @@ act_bulk(struct scene *scene)
 	if (scene->peer[from] < 0) {
 		open_connection(scene);
 		loopback_enlarge_all();
-		say(scene, from, data, BATCH_PLAIN);
-		settle(scene);
-		hear(scene, !from, data, BATCH_PLAIN);
-		say(scene, from, data, BATCH_PLAIN);	/* which is always there from now on */
+		say(scene, from, data, LIGHT_PACKETS * MESSAGE_MAX + MESSAGE_MAX);
 		loopback_settle();
 		take_turn(scene->plane);	/* it does not know yet how much there is */
 		loopback_settle();
 		hear(scene, !from, data, LIGHT_PACKETS * MESSAGE_MAX);
-		say(scene, from, data, LIGHT_PACKETS * MESSAGE_MAX);
 	}
 	say(scene, from, data, BATCH_PLAIN);
 	loopback_settle();

@@ -9,14 +9,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Look at accesses to the slots, and to the number of those in use. */
-void touched_watch(const void *slots, size_t size, const uint64_t *used);
+/* Look at accesses to the slots, of so many bytes each, of which one is the plane's own; and to the number
+ * of those in use. */
+void touched_watch(const void *slots, size_t size, size_t stride, size_t own, const uint64_t *used);
 
-/* Between these two. */
+/* A turn is between these two. */
 void touched_begin(void);
 void touched_end(void);
 
-/* Print what was touched, as JSON. */
+/* Print, as JSON, how many lines were touched, over all turns. */
 void touched_print(void);
 
 #endif

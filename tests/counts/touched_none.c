@@ -6,10 +6,12 @@
 #include <stdio.h>
 
 void
-touched_watch(const void *slots, size_t size, const uint64_t *used)
+touched_watch(const void *slots, size_t size, size_t stride, size_t own, const uint64_t *used)
 {
 	(void)slots;
 	(void)size;
+	(void)stride;
+	(void)own;
 	(void)used;
 }
 
