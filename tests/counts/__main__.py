@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table as Grid
 
-from tests.counts.counting import SCENES, TABLE, UNITS, Counts, Table, count_all
+from tests.counts.counting import SCENES, TABLE, UNITS, Counts, Table, build, count_all
 
 
 def show(counted: Table, before: Table | None, console: Console) -> None:
@@ -30,12 +30,11 @@ def _figures(counts: Counts, old: Counts | None) -> list[str]:
     def one(value: int, before: int | None) -> str:
         each = value / counts.times
         text = f"{each:,.0f}" if each >= 1000 else f"{each:.4g}"
-        return text if not before else f"{text} ({value / before:.3f})"
+        return f"{text} ({value / before:.3f})" if before else text
 
-    calls = sum(counts.calls.values())
     return [
-        one(counts.instructions, old and old.instructions),
-        one(calls, old and sum(old.calls.values())),
+        one(counts.instructions, None if old is None else old.instructions),
+        one(sum(counts.calls.values()), None if old is None else sum(old.calls.values())),
         f"{counts.clock / counts.times:.4g}",
         " ".join(f"{name} {number / counts.times:.4g}" for name, number in counts.calls.items()),
     ]
@@ -46,8 +45,9 @@ def main() -> int:
     parser.add_argument("--update", action="store_true", help="write the table in the tree anew")
     arguments = parser.parse_args()
     before = Table.from_json(TABLE.read_text()) if TABLE.exists() else None
-    with tempfile.TemporaryDirectory() as directory:
-        counted = count_all(Path(directory))
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        counted = count_all(build(directory), directory)
     show(counted, before, Console(width=None if sys.stdout.isatty() else 160))
     if arguments.update:
         TABLE.write_text(counted.to_json())

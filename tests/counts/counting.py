@@ -12,7 +12,7 @@ import re
 import shlex
 import subprocess
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +31,7 @@ FLAGS = ("-std=gnu11", "-O2", "-fvisibility=hidden", "-UNDEBUG", "-gdwarf-4")
 WARNINGS = ("-Wall", "-Wextra", "-Wmissing-prototypes", "-Werror")
 WRAPPED = "-Wl,--wrap=clock_gettime,--wrap=getentropy"
 # so that the compiler tells of every access; its own library, which would be told, is left out
-TELL = "-fsanitize=thread"
+TELL = ("-fsanitize=thread",)
 
 OTHER_ROOMS = ("kernels", "protocol", "secret")  # that the plane needs
 COUNTED_ROOMS = ("plane", "protocol", "secret")  # whose instructions count
@@ -134,20 +134,22 @@ def build(directory: Path) -> Programs:
     others = [path for room in OTHER_ROOMS for path in (NATIVE / room).rglob("*.c")]
     others += [HERE / "loopback.c", HERE / "scenes.c"]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        make = partial(pool.submit, _compile, directory)
-        common = [make(path) for path in others]
-        counted = [make(path) for path in plane] + [make(HERE / "touched_none.c")]
-        touched = [make(path, TELL) for path in plane] + [make(HERE / "touched.c")]
+        make = partial(_compile, directory)
+        of_others = pool.map(make, others)
+        counted = pool.map(make, [*plane, HERE / "touched_none.c"])
+        touched = pool.map(partial(make, options=TELL), plane)
+        common = list(of_others)
+    teller = make(HERE / "touched.c")
     return Programs(
-        _link(directory / "counted", [done.result() for done in common + counted]),
-        _link(directory / "touched", [done.result() for done in common + touched]),
+        _link(directory / "counted", [*common, *counted]),
+        _link(directory / "touched", [*common, *touched, teller]),
     )
 
 
-def _compile(directory: Path, source: Path, *more: str) -> str:
-    name = "-".join((*source.parts[-3:], *more)).replace("=", "-")
+def _compile(directory: Path, source: Path, options: Sequence[str] = ()) -> str:
+    name = "-".join((*source.parts[-3:], *options)).replace("=", "-")
     out = str(directory / f"{name}.o")
-    words = [*FLAGS, *WARNINGS, f"-I{NATIVE}", f"-I{HERE}", *more]
+    words = [*FLAGS, *WARNINGS, f"-I{NATIVE}", f"-I{HERE}", *options]
     subprocess.run([*compiler_command(), *words, "-c", str(source), "-o", out], check=True)
     return out
 
@@ -242,9 +244,8 @@ def count_lines(programs: Programs, scene: Scene, workers: int) -> dict[str, flo
     return {name: lines / answer["acts"] for name, lines in answer["touched"].items()}
 
 
-def count_all(directory: Path) -> Table:
+def count_all(programs: Programs, directory: Path) -> Table:
     """Count everything anew."""
-    programs = build(directory)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         counts = pool.map(partial(count, programs, directory), SCENES)
         scenes = {scene.name: found for scene, found in zip(SCENES, counts, strict=True)}

@@ -133,7 +133,7 @@ look(int fd, struct end *end)
 	memset(end, 0, sizeof(*end));
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &end->info, &size) != 0)
 		return 0;
-	if (size < offsetof(struct tcp_info, tcpi_bytes_sent) + sizeof(end->info.tcpi_bytes_sent))
+	if (size < offsetof(struct tcp_info, tcpi_bytes_retrans) + sizeof(end->info.tcpi_bytes_retrans))
 		give_up("this system does not tell how much its sockets have sent");
 	size = sizeof(name);
 	getsockname(fd, (struct sockaddr *)&name, &size);
@@ -166,8 +166,9 @@ expects_more(const struct end *end)
 static int
 has_arrived(const struct end *from, const struct end *to)
 {
-	return from->info.tcpi_notsent_bytes == 0 &&
-	    to->info.tcpi_bytes_received >= from->info.tcpi_bytes_sent &&
+	uint64_t sent = from->info.tcpi_bytes_sent - from->info.tcpi_bytes_retrans;
+
+	return from->info.tcpi_notsent_bytes == 0 && to->info.tcpi_bytes_received >= sent &&
 	    !(has_ended(from) && expects_more(to));
 }
 

@@ -12,6 +12,7 @@ import pytest
 from tests.counts.counting import (
     SCENES,
     TABLE,
+    Programs,
     Scene,
     Table,
     calls_between_marks,
@@ -34,8 +35,8 @@ def table() -> Table:
 
 
 @pytest.fixture(scope="module")
-def counted(table: Table, tmp_path_factory: pytest.TempPathFactory) -> Table:
-    return count_all(tmp_path_factory.mktemp("counts"))
+def counted(table: Table, programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Table:
+    return count_all(programs, tmp_path_factory.mktemp("counts"))
 
 
 def test_the_table_has_every_scene(table: Table) -> None:
