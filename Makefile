@@ -71,7 +71,8 @@ check: build $(VENV)/checkers
 	    $(CC) -std=gnu11 -O2 -Wall -Wextra -Wmissing-prototypes -Werror -I_native -c $$source -o /dev/null || exit 1; \
 	done
 
-# The relay beside everything that people use instead; the report goes to bench/results/.
+# The relay beside everything that people use instead; the report goes to bench/results/, one for each
+# type of CPU.  BENCH_ARGS="--base TREE" has ours as built in another tree beside it.
 # BENCH_ARGS: see `python -m bench --help`.
 bench: build $(VENV)/bench-tools
 	$(BIN)/python -m bench $(BENCH_ARGS)
