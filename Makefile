@@ -20,7 +20,7 @@ INTERPRETER ?= $(shell $(PYTHON) -c 'import sys; print(sys.executable)')
 SOURCES := setup.py pyproject.toml spiped/__init__.py $(shell find _native -name '*.[ch]' -o -name '*.cdef' -o -name '*.py')
 PYTHON_FILES := setup.py _native spiped tests bench
 
-.PHONY: all build demo test acceptance check bench bench-quick bench-kernels sanitize fuzz fault soak flood dist install uninstall clean FORCE
+.PHONY: all build demo test acceptance check bench bench-quick bench-kernels counts counts-update sanitize fuzz fault soak flood dist install uninstall clean FORCE
 
 all: build
 
@@ -76,7 +76,8 @@ check: build $(VENV)/checkers
 	    $(CC) -std=gnu11 -O2 -Wall -Wextra -Wmissing-prototypes -Werror -I_native -c $$source -o /dev/null || exit 1; \
 	done
 
-# The relay beside everything that people use instead; the report goes to bench/results/.
+# The relay beside everything that people use instead; the report goes to bench/results/, one for each
+# type of CPU.  BENCH_ARGS="--base TREE" has ours as built in another tree beside it.
 # BENCH_ARGS: see `python -m bench --help`.
 bench: build $(VENV)/bench-tools
 	$(BIN)/python -m bench $(BENCH_ARGS)
@@ -88,6 +89,14 @@ bench-quick: build $(VENV)/bench-tools
 bench-kernels: $(VENV)/ready
 	$(BIN)/python -m bench.kernels
 	$(BIN)/python -m bench.packets
+
+# What the data plane spends, in instructions and calls of the system: the table that the tests compare,
+# and its renewal.  Needs valgrind and strace.
+counts: build
+	$(BIN)/python -m tests.counts
+
+counts-update: build
+	$(BIN)/python -m tests.counts --update
 
 # The tests of the extension and of everything on top of it, under AddressSanitizer and UBSan.
 sanitize: build
@@ -124,17 +133,17 @@ install:
 	umask 022 && \
 	mkdir -p '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(MAN1DIR)' && \
 	$(PYTHON) -m venv $(INSTALLER) && \
-	$(INSTALLER)/bin/pip install -q --target '$(DESTDIR)$(LIBDIR).new' . && \
+	$(INSTALLER)/bin/pip install -q --target '$(DESTDIR)$(LIBDIR).new' '.[status,top]' && \
 	rm -rf $(INSTALLER) '$(DESTDIR)$(LIBDIR).new/bin' '$(DESTDIR)$(LIBDIR)' && \
 	mv '$(DESTDIR)$(LIBDIR).new' '$(DESTDIR)$(LIBDIR)' && \
 	$(PYTHON) init/program.py directory='$(DESTDIR)$(BINDIR)' \
 	    interpreter=$(INTERPRETER) library='$(LIBDIR)' && \
-	install -m 644 man/spiped.1 man/spipe.1 '$(DESTDIR)$(MAN1DIR)'
+	install -m 644 man/spiped.1 man/spipe.1 man/spiped-top.1 '$(DESTDIR)$(MAN1DIR)'
 
 uninstall:
 	rm -rf '$(DESTDIR)$(LIBDIR)'
-	rm -f '$(DESTDIR)$(BINDIR)/spiped' '$(DESTDIR)$(BINDIR)/spipe'
-	rm -f '$(DESTDIR)$(MAN1DIR)/spiped.1' '$(DESTDIR)$(MAN1DIR)/spipe.1'
+	rm -f '$(DESTDIR)$(BINDIR)/spiped' '$(DESTDIR)$(BINDIR)/spipe' '$(DESTDIR)$(BINDIR)/spiped-top'
+	rm -f '$(DESTDIR)$(MAN1DIR)/spiped.1' '$(DESTDIR)$(MAN1DIR)/spipe.1' '$(DESTDIR)$(MAN1DIR)/spiped-top.1'
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info spiped/_native.c spiped/_native*.so

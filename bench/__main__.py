@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.contenders import CONTENDERS
+from bench.contenders import CONTENDERS, CannotRun, add_base
 from bench.goals import UNKNOWN, judge
 from bench.metrics import METRICS
 from bench.report import goal_table, markdown
@@ -33,6 +33,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="less of everything: a first look")
     parser.add_argument("--only", metavar="PATTERN", help="workloads whose name begins with this")
     parser.add_argument("--contenders", metavar="A,B", help=f"of {', '.join(CONTENDERS)}")
+    parser.add_argument(
+        "--base", type=Path, metavar="TREE", help="ours as built in another tree is a contender too"
+    )
     parser.add_argument("--rounds", type=int, help="how often everybody has their turn")
     parser.add_argument("--seconds", type=float, help="how long one measurement takes")
     parser.add_argument(
@@ -40,11 +43,19 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here as well")
     parser.add_argument(
-        "--results", type=Path, default=RESULTS, metavar="DIRECTORY", help="where the report goes"
+        "--results",
+        type=Path,
+        metavar="DIRECTORY",
+        help="where the report goes (default: one of this type of CPU, in bench/results)",
     )
     parser.add_argument("--list", action="store_true", help="list the workloads, run nothing")
     parser.add_argument("--render", type=Path, metavar="FILE", help="only report what is in FILE")
     arguments = parser.parse_args()
+    if arguments.base is not None:
+        try:
+            add_base(arguments.base.resolve())
+        except CannotRun as reason:
+            parser.error(str(reason))
     names = None if arguments.contenders is None else arguments.contenders.split(",")
     if names is not None and not set(names) <= set(CONTENDERS):
         parser.error(f"contenders are {', '.join(CONTENDERS)}")
@@ -63,7 +74,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
             wanted = not (arguments.quick and workload.slow)
         entrants = [
             entrant.with_workers(arguments.workers)
-            for entrant in workload.entrants
+            for entrant in _with_base(workload.entrants)
             if arguments.contenders is None or entrant.contender.name in arguments.contenders
         ]
         if wanted and entrants:
@@ -74,6 +85,16 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         seconds=arguments.seconds or scale["seconds"],
         workers=arguments.workers,
     )
+
+
+def _with_base(entrants: list[Entrant]) -> list[Entrant]:
+    """The entrants, and beside ours what the other tree has, if there is one."""
+    found = []
+    for entrant in entrants:
+        found.append(entrant)
+        if entrant.name == "ours" and "base" in CONTENDERS:
+            found.append(entrant._replace(name="base", contender=CONTENDERS["base"]))
+    return found
 
 
 class Display:
@@ -113,7 +134,7 @@ def _figures(workload: Workload, result: Result) -> str:
 
 
 def write_report(results: Results, directory: Path, json_file: Path | None) -> None:
-    """Write newest.json, newest.md and the charts, each in one piece."""
+    """Write report.json, report.md and the charts, each in one piece."""
     directory.mkdir(parents=True, exist_ok=True)
     charts: list[str] = []
     if importlib.util.find_spec("matplotlib") is None:
@@ -122,8 +143,8 @@ def write_report(results: Results, directory: Path, json_file: Path | None) -> N
         from bench.charts import draw_all
 
         charts = draw_all(results, directory)
-    _replace(directory / "newest.json", results.to_json())
-    _replace(directory / "newest.md", markdown(results, charts))
+    _replace(directory / "report.json", results.to_json())
+    _replace(directory / "report.md", markdown(results, charts))
     if json_file is not None:
         _replace(json_file, results.to_json())
 
@@ -155,10 +176,11 @@ def main() -> int:
         display = Display(plan, console)
         with display.progress:
             results = run(plan, display)
-    write_report(results, arguments.results, arguments.json)
+    directory = arguments.results or RESULTS / results.place
+    write_report(results, directory, arguments.json)
     if any(verdict.verdict != UNKNOWN for verdict in judge(results)):
         console.print(Markdown(goal_table(results)))
-    console.print(f"report: {os.path.relpath(arguments.results / 'newest.md')}")
+    console.print(f"report: {os.path.relpath(directory / 'report.md')}")
     return 0
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from bench.metrics import METRICS
+from bench.metrics import LOADS, METRICS, goodput
 from bench.results import Results
 
 COLOURS = {
@@ -20,6 +20,8 @@ COLOURS = {
     "ssh": "#8d6a9f",
     "plain": "#b8b8b8",
     "python": "#e0b84c",
+    "base": "#7fb069",
+    "kernels": "#444444",
 }
 WIDTH = 0.8  # of a group of bars
 
@@ -65,6 +67,25 @@ CHARTS = [
         {"connect": "default", "connect-weak": "-f"},
         ("conn_s", "cpu_ms_conn"),
     ),
+    Chart(
+        "busy",
+        "Bulk beside a busy process",
+        {"shared-core": "on the CPU of the far end"},
+        ("mb_s", "mb_s_beside"),
+    ),
+    Chart(
+        "unix",
+        "Round trip over UNIX sockets, beside a busy process",
+        {"unix-busy": "on the CPU of the far end"},
+        ("p90_us", "p90_beside_us"),
+        logarithmic=True,
+    ),
+    Chart(
+        "strangers",
+        "Strangers, 16 at a time",
+        {"strangers-garbage": "garbage", "strangers-silent": "silent"},
+        ("fail_s", "cpu_us_fail"),
+    ),
     Chart("memory", "Idle connection, both ends", {"memory": ""}, ("kib_conn",)),
     Chart(
         "start",
@@ -85,14 +106,38 @@ CHARTS = [
 def draw_all(results: Results, directory: Path) -> list[str]:
     """Draw every chart for which there is something; returns the names of the SVG files."""
     mpl.rcParams["svg.hashsalt"] = "spiped"  # the same results, the same file
+    figures = {chart.name: _draw(chart, results) for chart in CHARTS}
+    figures["overload"] = _draw_overload(results)
     names = []
-    for chart in CHARTS:
-        figure = _draw(chart, results)
+    for name, figure in figures.items():
         if figure is not None:
-            figure.savefig(directory / f"{chart.name}.svg", metadata={"Date": None})
-            figure.savefig(directory / f"{chart.name}.png", dpi=144)
-            names.append(f"{chart.name}.svg")
+            figure.savefig(directory / f"{name}.svg", metadata={"Date": None})
+            figure.savefig(directory / f"{name}.png", dpi=144)
+            names.append(f"{name}.svg")
     return names
+
+
+def _draw_overload(results: Results) -> Figure | None:
+    """What is served over what comes, both by what can be served."""
+    measured = [result for result in results.of("overload") if result.rounds]
+    if not measured:
+        return None
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    figure.suptitle("More new connections than can be served")
+    axes = figure.subplots()
+    best = [min(load, 1.0) for load in LOADS]
+    axes.plot(
+        LOADS, best, color=COLOURS["plain"], linestyle="dotted", label="the best there can be"
+    )
+    for result in measured:
+        curve = [result.median(goodput(load)) or 0.0 for load in LOADS]
+        axes.plot(LOADS, curve, "o-", color=COLOURS[result.entrant], label=result.title)
+    axes.set_xlabel("come, × capacity")  # noqa: RUF001
+    axes.set_ylabel("served, × capacity")  # noqa: RUF001
+    axes.set_ylim(bottom=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    return figure
 
 
 def _draw(chart: Chart, results: Results) -> Figure | None:

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +40,9 @@ class Setting(NamedTuple):
 
     weak: bool = False  # -f: without forward secrecy
     workers: int | None = None  # per end, where that can be chosen
+    unix: bool = False  # over UNIX sockets
+    timeout: float | None = None  # -o, in seconds
+    portable: bool = False  # with the portable kernels, which are slow
 
 
 class Place(NamedTuple):
@@ -53,16 +57,23 @@ class Place(NamedTuple):
 
 
 class Ports(NamedTuple):
+    """Where each part listens: a port, or the number in the path of a UNIX socket."""
+
     source: int
     middle: int
     target: int
 
 
+def name_of(place: Place, setting: Setting, port: int) -> str:
+    """How the load generator calls it: a port, or the path of a UNIX socket."""
+    return str(place.directory / f"{port}.sock") if setting.unix else str(port)
+
+
 class End(NamedTuple):
-    """One end of a pair, or what else it needs: a command, and the port it listens on."""
+    """One end of a pair, or what else it needs: a command, and the port or path it listens on."""
 
     command: list[str]
-    port: int
+    name: str
 
 
 class Contender(NamedTuple):
@@ -85,23 +96,35 @@ def own_program(name: str) -> str:
     return os.path.join(sysconfig.get_path("scripts"), name)
 
 
-def _spiped(program: str, place: Place, ports: Ports, weak: bool, *more: str) -> list[End]:
+def _spiped(
+    command: list[str], place: Place, ports: Ports, setting: Setting, *more: str
+) -> list[End]:
+    def address(port: int) -> str:
+        name = name_of(place, setting, port)
+        return name if setting.unix else f"[127.0.0.1]:{name}"
+
     def end(mode: str, source: int, target: int) -> End:
-        addresses = ("-s", f"[127.0.0.1]:{source}", "-t", f"[127.0.0.1]:{target}")
-        key = ("-k", str(place.key))
-        flags = ("-F", "-n", "0", *(["-f"] if weak else []), *more)
-        return End([program, mode, *addresses, *key, *flags], source)
+        addresses = ("-s", address(source), "-t", address(target))
+        flags = ["-k", str(place.key), "-F", "-n", "0", *more]
+        flags += ["-f"] if setting.weak else []
+        flags += [] if setting.timeout is None else ["-o", f"{setting.timeout:g}"]
+        return End([*command, mode, *addresses, *flags], name_of(place, setting, source))
 
     return [end("-d", ports.middle, ports.target), end("-e", ports.source, ports.middle)]
 
 
-def _ours(place: Place, ports: Ports, setting: Setting) -> list[End]:
+def _this(program: str, place: Place, ports: Ports, setting: Setting) -> list[End]:
     workers = [] if setting.workers is None else ["--workers", str(setting.workers)]
-    return _spiped(own_program("spiped"), place, ports, setting.weak, *workers)
+    kernels = ["env", "SPIPED_KERNELS=portable"] if setting.portable else []
+    return _spiped([*kernels, program], place, ports, setting, *workers)
+
+
+def _ours(place: Place, ports: Ports, setting: Setting) -> list[End]:
+    return _this(own_program("spiped"), place, ports, setting)
 
 
 def _debian(place: Place, ports: Ports, setting: Setting) -> list[End]:
-    return _spiped(system_program("spiped"), place, ports, setting.weak)
+    return _spiped([system_program("spiped")], place, ports, setting)
 
 
 STUNNEL = """\
@@ -130,7 +153,7 @@ def _stunnel(place: Place, ports: Ports, setting: Setting) -> list[End]:
         configuration.write_text(
             STUNNEL.format(client=client, accept=accept, connect=connect, secrets=secrets)
         )
-        return End([system_program("stunnel"), str(configuration)], accept)
+        return End([system_program("stunnel"), str(configuration)], str(accept))
 
     return [end("no", ports.middle, ports.target), end("yes", ports.source, ports.middle)]
 
@@ -170,7 +193,7 @@ def _ssh(place: Place, ports: Ports, setting: Setting) -> list[End]:
         "UserKnownHostsFile": str(directory / "known-hosts"),
     }
     return [
-        End([sshd, "-D", "-e", "-q", "-f", str(configuration)], ports.middle),
+        End([sshd, "-D", "-e", "-q", "-f", str(configuration)], str(ports.middle)),
         End(
             [
                 *(ssh, "-F", "none", "-N", "-q", "-i", str(directory / "user-key")),
@@ -178,7 +201,7 @@ def _ssh(place: Place, ports: Ports, setting: Setting) -> list[End]:
                 *("-L", f"127.0.0.1:{ports.source}:127.0.0.1:{ports.target}"),
                 *("-p", str(ports.middle), "127.0.0.1"),
             ],
-            ports.source,
+            str(ports.source),
         ),
     ]
 
@@ -187,7 +210,7 @@ def _plain(place: Place, ports: Ports, setting: Setting) -> list[End]:
     workers = str(setting.workers or len(os.sched_getaffinity(0)))
 
     def end(source: int, target: int) -> End:
-        return End([place.programs.plain_relay, str(source), str(target), workers], source)
+        return End([place.programs.plain_relay, str(source), str(target), workers], str(source))
 
     return [end(ports.middle, ports.target), end(ports.source, ports.middle)]
 
@@ -202,8 +225,23 @@ STUNNEL_TLS = Contender("stunnel", "stunnel, TLS 1.3 PSK", ("stunnel",), _stunne
 SSH = Contender("ssh", "ssh -L", ("ssh", "sshd", "ssh-keygen"), _ssh)
 PLAIN = Contender("plain", "plain TCP relay", (), _plain)
 PYTHON = Contender("python", "python3 -c pass", (), _nothing)
+KERNELS = Contender("kernels", "kernels of this CPU", (), _nothing)
 
-CONTENDERS = {c.name: c for c in (OURS, DEBIAN, STUNNEL_TLS, SSH, PLAIN, PYTHON)}
+CONTENDERS = {c.name: c for c in (OURS, DEBIAN, STUNNEL_TLS, SSH, PLAIN, PYTHON, KERNELS)}
+
+
+def add_base(tree: Path) -> None:
+    """Let ours, as built in another tree, be a contender by the name of "base"."""
+    programs = tree / ".venv" / "bin"
+    if not (programs / "spiped").exists():
+        raise CannotRun(f"there is no spiped in {programs}: build that tree first")
+    CONTENDERS["base"] = Contender(
+        "base",
+        "spiped (base)",
+        (),
+        partial(_this, str(programs / "spiped")),
+        spipe=str(programs / "spipe"),
+    )
 
 
 def missing(contender: Contender) -> str | None:
@@ -227,6 +265,8 @@ def version(contender: Contender) -> str:
         "ssh": ["ssh", "-V"],
         "python": [sys.executable, "--version"],
     }
+    if contender.spipe is not None and contender.name == "base":
+        commands["base"] = [contender.spipe, "-v"]
     if contender.name not in commands:
         return ""
     name, *words = commands[contender.name]
@@ -254,11 +294,14 @@ def free_port() -> int:
             return port
 
 
-def listens(port: int) -> bool:
-    """Somebody listens on a TCP port; asking does not disturb them, as a connection would."""
+def listens(name: str) -> bool:
+    """Somebody listens on a port or path; asking does not disturb them, as a connection would."""
+    if name.startswith("/"):
+        rows = Path("/proc/net/unix").read_text().splitlines()[1:]
+        return any(row.split()[3] == "00010000" and row.endswith(f" {name}") for row in rows)
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         _, local, _, state, *_ = line.split()
-        if state == "0A" and int(local.partition(":")[2], 16) == port:
+        if state == "0A" and int(local.partition(":")[2], 16) == int(name):
             return True
     return False
 
@@ -297,7 +340,7 @@ def _start(end: End, pair: Pair) -> None:
         )
         pair.processes.append(process)
         deadline = time.monotonic() + START_LIMIT
-        while not listens(end.port):
+        while not listens(end.name):
             if process.poll() is not None or time.monotonic() > deadline:
                 messages.seek(0)
                 said = messages.read().decode(errors="replace").strip().splitlines()

@@ -7,8 +7,14 @@
  *	load pingpong PORT CONNECTIONS SECONDS	small round trips, one at a time on each
  *	load connect PORT PARALLEL SECONDS	open, one small round trip, close, again
  *	load hold PORT CONNECTIONS		open, and keep open and silent
+ *	load strangers PORT BYTES PARALLEL SECONDS	connect, say so much that is not to be
+ *					understood, wait for the end, again; or, of 0 bytes, wait for
+ *					a word, and leave
  *	load first-byte INPUT COMMAND...	start a program; until its first byte, and its end
  *	load accept PORT COMMAND...		start a server; until it greets a client
+ *	load clock				how fast this core's clock and its TSC are
+ *
+ * Where PORT begins with a slash, it is the path of a UNIX socket.
  *
  * Every byte is compared, where it arrives, with the one that was sent.  Connections
  * begin with a hello that the target answers, so that what is measured is established.
@@ -31,6 +37,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -335,7 +342,9 @@ struct client {
 
 struct load {
 	int epoll;
-	uint16_t port;
+	struct sockaddr_storage address;
+	socklen_t address_length;
+	size_t garbage;		/* bytes that a stranger says */
 	enum mode mode;
 	struct client *clients;
 	size_t count, begun, open, ended;
@@ -358,21 +367,15 @@ rewatch(struct load *load, struct client *client, uint32_t events)
 static void
 begin(struct load *load, struct client *client)
 {
-	struct sockaddr_in address = {
-		.sin_family = AF_INET,
-		.sin_port = htons(load->port),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-
 	*client = (struct client){
 		.phase = CONNECTING,
 		.stream = load->next_stream++,
 		.since_ns = now_ns(),
-		.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0),
+		.fd = socket(load->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0),
 	};
 	if (client->fd < 0)
 		die("socket: %s, with %zu connections open", strerror(errno), load->open);
-	if (connect(client->fd, (struct sockaddr *)&address, sizeof(address)) != 0 &&
+	if (connect(client->fd, (struct sockaddr *)&load->address, load->address_length) != 0 &&
 	    errno != EINPROGRESS)
 		die("connect: %s, with %zu connections open", strerror(errno), load->open);
 	send_at_once(client->fd);
@@ -420,16 +423,38 @@ advance(struct load *load, struct client *client)
 	}
 }
 
+/* The address of a port of this machine, or of a path.  Returns its length. */
+static socklen_t
+make_address(const char *name, struct sockaddr_storage *address)
+{
+	struct sockaddr_in port = {
+		.sin_family = AF_INET,
+		.sin_port = htons((uint16_t)atoi(name)),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	struct sockaddr_un path = { .sun_family = AF_UNIX };
+
+	if (name[0] != '/') {
+		memcpy(address, &port, sizeof(port));
+		return sizeof(port);
+	}
+	if (strlen(name) >= sizeof(path.sun_path))
+		die("a path is too long");
+	strcpy(path.sun_path, name);
+	memcpy(address, &path, sizeof(path));
+	return sizeof(path);
+}
+
 static struct load
 make_load(char **arguments, enum mode mode)
 {
 	struct load load = {
 		.epoll = epoll_create1(EPOLL_CLOEXEC),
-		.port = (uint16_t)atoi(arguments[0]),
 		.mode = mode,
 		.count = (size_t)atoi(arguments[1]),
 	};
 
+	load.address_length = make_address(arguments[0], &load.address);
 	load.clients = calloc(load.count, sizeof(*load.clients));
 	if (load.clients == NULL)
 		die("out of memory");
@@ -538,11 +563,12 @@ report(struct load *load, uint64_t end_ns)
 	qsort(load->samples, load->sample_count, sizeof(uint32_t), compare_samples);
 	printf("{\"seconds\": %.6f, \"cpu\": %.6f, \"sent\": %llu, \"received\": %llu, "
 	    "\"damaged\": %llu, \"failed\": %llu, \"count\": %zu, \"in_time\": %zu, "
-	    "\"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f}\n",
+	    "\"p50_us\": %.1f, \"p90_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f}\n",
 	    (double)(end_ns - load->start_ns) / 1e9, cpu_seconds(RUSAGE_SELF) - load->start_cpu,
 	    (unsigned long long)sent, (unsigned long long)received,
 	    (unsigned long long)load->damaged, (unsigned long long)load->failed,
-	    load->sample_count, load->in_time, percentile(load, 0.5), percentile(load, 0.99), percentile(load, 1));
+	    load->sample_count, load->in_time, percentile(load, 0.5), percentile(load, 0.9),
+	    percentile(load, 0.99), percentile(load, 1));
 	return 0;
 }
 
@@ -744,6 +770,89 @@ run_hold(char **arguments)
 	return report(&load, load.start_ns);
 }
 
+/* strangers */
+
+/* Leave at once, and let no address be kept for that. */
+static void
+leave(struct load *load, struct client *client)
+{
+	take_sample(load, now_ns() - client->since_ns);
+	setsockopt(client->fd, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 },
+	    sizeof(struct linger));
+	finish(load, client);
+	if (now_ns() < load->stop_ns) {
+		load->ended--;
+		begin(load, client);
+	}
+}
+
+static void
+on_stranger(struct load *load, struct client *client, uint32_t events)
+{
+	ssize_t got;
+
+	if (client->phase == CONNECTING && !(events & (EPOLLERR | EPOLLHUP))) {
+		client->phase = GREETING;
+		rewatch(load, client, EPOLLIN);
+		if (load->garbage > 0)
+			send(client->fd, at(client->stream, 0), load->garbage, MSG_NOSIGNAL);
+		return;
+	}
+	got = recv(client->fd, buffer, CHUNK, 0);
+	if (got < 0 && errno == EAGAIN)
+		return;
+	if (got <= 0 || load->garbage == 0)
+		leave(load, client);
+}
+
+static int
+run_strangers(char **arguments)
+{
+	struct load load = make_load((char *[]){ arguments[0], arguments[2] }, SINK);
+
+	load.garbage = (size_t)atoi(arguments[1]);
+	wait_for_go();
+	start_clock(&load, arguments[3]);
+	while (load.begun < load.count)
+		begin(&load, &load.clients[load.begun++]);
+	run_all(&load, on_stranger);
+	return report(&load, now_ns());
+}
+
+/* Clocks. */
+
+#define STEPS 800000			/* additions */
+#define TRIES 50			/* of which the fastest was not interrupted */
+
+/* Additions that wait for each other take a cycle each.  Some cores take fewer for constants, so it is a
+ * register that is added. */
+static int
+run_clock(char **arguments)
+{
+	uint64_t begin_ns = now_ns(), sum = 0, one = 1, least_ns = UINT64_MAX, tsc = 0;
+
+	(void)arguments;
+#ifdef __x86_64__
+	tsc = __builtin_ia32_rdtsc();
+#endif
+	for (int i = 0; i < TRIES; i++) {
+		uint64_t start_ns = now_ns(), taken_ns;
+
+		for (int j = 0; j < STEPS / 8; j++) {
+#define ADD __asm__ volatile("" : "+r"(one)); sum += one; __asm__ volatile("" : "+r"(sum));
+			ADD ADD ADD ADD ADD ADD ADD ADD
+		}
+		taken_ns = now_ns() - start_ns;
+		least_ns = taken_ns < least_ns ? taken_ns : least_ns;
+	}
+#ifdef __x86_64__
+	tsc = __builtin_ia32_rdtsc() - tsc;
+#endif
+	printf("{\"core_ghz\": %.3f, \"tsc_ghz\": %.3f}\n", (double)STEPS / (double)least_ns,
+	    (double)tsc / (double)(now_ns() - begin_ns));
+	return 0;
+}
+
 /* Start-up. */
 
 static pid_t
@@ -838,6 +947,8 @@ static const struct command {
 	{ "pingpong", 3, run_pingpong },
 	{ "connect", 3, run_connect },
 	{ "hold", 2, run_hold },
+	{ "strangers", 4, run_strangers },
+	{ "clock", 0, run_clock },
 	{ "first-byte", 2, run_first_byte },
 	{ "accept", 2, run_accept },
 };

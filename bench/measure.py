@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -40,6 +41,14 @@ def _running_seconds(pid: int, otherwise: float) -> float:
         return time.clock_gettime((~pid << 3) | 2)
     except OSError:
         return otherwise
+
+
+def pin(processes: Iterable[psutil.Process], cpus: set[int]) -> None:
+    """Let the processes and their descendants, with all their threads, run on these CPUs alone."""
+    for process in tree(processes):
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            for thread in process.threads():
+                os.sched_setaffinity(thread.id, cpus)
 
 
 def pss_bytes(processes: Iterable[psutil.Process]) -> int:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 SOURCES = Path(__file__).resolve().parent
+NATIVE = SOURCES.parent / "_native"
 FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-pthread")
+PROTOCOL = ("protocol", "secret", "kernels")  # of the extension: what a client of the daemon needs
 
 
 class Programs(NamedTuple):
@@ -18,9 +20,22 @@ class Programs(NamedTuple):
 
 
 def build(directory: Path) -> Programs:
-    """Compile everything into ``directory``."""
-    compiler = shlex.split(os.environ.get("CC", "cc"))
+    """Compile what every run needs into ``directory``."""
     for name in Programs._fields:
-        source = SOURCES / f"{name}.c"
-        subprocess.run([*compiler, *FLAGS, str(source), "-o", str(directory / name)], check=True)
+        _compile([SOURCES / f"{name}.c"], directory / name)
     return Programs(*(str(directory / name) for name in Programs._fields))
+
+
+def build_overload(directory: Path) -> str:
+    """The same for overload.c, which needs the protocol, and so takes longer; once."""
+    program = directory / "overload"
+    if not program.exists():
+        parts = [path for room in PROTOCOL for path in sorted((NATIVE / room).rglob("*.c"))]
+        _compile([SOURCES / "overload.c", *parts], program)
+    return str(program)
+
+
+def _compile(sources: list[Path], program: Path) -> None:
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    words = [*FLAGS, f"-I{NATIVE}", *map(str, sources), "-o", str(program)]
+    subprocess.run([*compiler, *words], check=True)

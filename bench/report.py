@@ -13,7 +13,9 @@ REFERENCE = "debian"
 
 LEGEND = f"""\
 Medians of {{rounds}} rounds of {{seconds:g}} s each, the contenders taking turns; in parentheses
-the ratio to C spiped.  CPU: user and system time of all processes of both ends.  Every byte was
+the ratio to C spiped.  CPU: user and system time of all processes of both ends, in seconds of the
+system's clock and not in cycles: a core's cycles, which the row "clock" turns them into, are not
+those of the TSC.  Every byte was
 compared with the one sent.  An asterisk marks figures for which a process of the load generator
 used more than {SATURATED:.0%} of a CPU, so that it may be what was measured."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -61,6 +62,13 @@ class Results:
     def of(self, workload: str) -> list[Result]:
         return [result for result in self.results if result.workload == workload]
 
+    @property
+    def place(self) -> str:
+        """A name for a directory: the type of CPU, and the kernels that it was restricted to."""
+        words = self.machine.get("processor", "").partition(" (")[0]
+        words += f" {self.machine.get('SPIPED_KERNELS', '')}"
+        return "-".join(re.findall("[a-z0-9]+", words.lower()))
+
     def to_json(self) -> str:
         data = asdict(self)
         for result, plain in zip(self.results, data["results"], strict=True):
@@ -78,8 +86,12 @@ class Results:
         return cls(**data, results=results)
 
 
-def describe_machine(workers: int | None) -> dict[str, str]:
-    """What the figures depend on.  ``workers``: per end of ours, if that was chosen."""
+def describe_machine(workers: int | None, load: str) -> dict[str, str]:
+    """What the figures depend on.
+
+    ``workers``: per end of ours, if that was chosen; ``load``: the load generator.
+    """
+    restriction = os.environ.get("SPIPED_KERNELS")
     kernels = subprocess.run(
         [sys.executable, "-m", "spiped.crypto"], capture_output=True, text=True, check=True
     ).stdout.splitlines()
@@ -87,13 +99,22 @@ def describe_machine(workers: int | None) -> dict[str, str]:
     return {
         "date": time.strftime("%Y-%m-%d"),
         "processor": _processor(),
+        "clock": _clock(load),
         "CPUs": str(len(os.sched_getaffinity(0))),
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "Python": platform.python_version(),
         "workers of ours": "one per CPU" if workers is None else str(workers),
+        **({"SPIPED_KERNELS": restriction} if restriction else {}),
         "kernels of ours": ", ".join(chosen) or "none (pure back end)",
         "load before": f"{os.getloadavg()[0]:.1f}",
     }
+
+
+def _clock(load: str) -> str:
+    done = subprocess.run([load, "clock"], capture_output=True, text=True, check=True)
+    clock = json.loads(done.stdout)
+    tsc = f", TSC {clock['tsc_ghz']:.2f} GHz" if clock["tsc_ghz"] else ""
+    return f"core {clock['core_ghz']:.2f} GHz{tsc}"
 
 
 def _processor() -> str:
@@ -101,7 +122,10 @@ def _processor() -> str:
     name = _value(lines, "model name") or platform.machine()
     flags = (_value(lines, "flags") or "").split()
     wanted = ("aes", "vaes", "sha_ni", "avx512f", "avx512ifma")
-    return f"{name} ({', '.join(flag for flag in wanted if flag in flags) or 'no extensions'})"
+    extensions = ", ".join(flag for flag in wanted if flag in flags) or "no extensions"
+    numbers = {key: _value(lines, key) for key in ("cpu family", "model")}
+    words = [name, *(f"{key} {number}" for key, number in numbers.items() if number)]
+    return f"{', '.join(words)} ({extensions})"
 
 
 def _value(lines: Iterable[str], name: str) -> str | None:

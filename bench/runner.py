@@ -28,7 +28,10 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        return self.rounds * sum(len(workload.entrants) for workload in self.workloads)
+        return sum(self.rounds_of(w) * len(w.entrants) for w in self.workloads)
+
+    def rounds_of(self, workload: Workload) -> int:
+        return self.rounds if workload.rounds is None else min(self.rounds, workload.rounds)
 
 
 class Watcher(Protocol):
@@ -53,13 +56,13 @@ def _place() -> Iterator[Place]:
 
 def run(plan: Plan, watcher: Watcher) -> Results:
     """Run everything."""
-    results = Results(
-        machine=describe_machine(plan.workers),
-        versions={name: version(contender) for name, contender in CONTENDERS.items()},
-        rounds=plan.rounds,
-        seconds=plan.seconds,
-    )
     with _place() as place:
+        results = Results(
+            machine=describe_machine(plan.workers, place.programs.load),
+            versions={name: version(contender) for name, contender in CONTENDERS.items()},
+            rounds=plan.rounds,
+            seconds=plan.seconds,
+        )
         for workload in plan.workloads:
             found = _Turn(workload, place, plan, watcher).run()
             results.results += found
@@ -87,7 +90,7 @@ class _Turn:
                 for entrant in self._workload.entrants:
                     self._watcher.begin(self._workload, entrant)
                     self._set_up(entrant, stack)
-            for number in range(self._plan.rounds):
+            for number in range(self._plan.rounds_of(self._workload)):
                 for entrant in self._in_turn(number):
                     self._round(entrant)
                     self._watcher.done(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import time
@@ -12,8 +13,17 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from bench.contenders import Contender, Pair, Place, Setting, running_pair
-from bench.measure import cpu_seconds
+from bench.contenders import (
+    CannotRun,
+    Contender,
+    Pair,
+    Place,
+    Setting,
+    free_port,
+    name_of,
+    running_pair,
+)
+from bench.measure import cpu_seconds, pin
 
 PATIENCE = 60.0  # seconds that a client may take beyond what it was told
 
@@ -83,18 +93,22 @@ class Stage:
         self._target = target
         self._stack = stack
 
-    def client(self, command: str, *arguments: float) -> Client:
-        """A client of the pair whose connections are open; it is ended with the stage."""
-        port = str(self.pair.ports.source)
-        words = [self.place.programs.load, command, port, *map(str, arguments)]
+    def client(self, command: str, *arguments: float, far: bool = False) -> Client:
+        """A client of the pair whose connections are open; it is ended with the stage.
+
+        ``far``: it comes to the far end, whose clients are the near one's otherwise.
+        """
+        port = self.pair.ports.middle if far else self.pair.ports.source
+        name = name_of(self.place, self.setting, port)
+        words = [self.place.programs.load, command, name, *map(str, arguments)]
         client = Client(words)
         self._stack.callback(_end, client.process)
         client.wait_until_ready()
         return client
 
-    def measure(self, command: str, *arguments: float) -> Run:
+    def measure(self, command: str, *arguments: float, far: bool = False) -> Run:
         """Run a client and look at what the pair uses while it does; the last argument: seconds."""
-        client = self.client(command, *arguments)
+        client = self.client(command, *arguments, far=far)
         pair_before, target_before = cpu_seconds(self.pair.processes), self._target_cpu()
         begin = time.monotonic()
         client.go(arguments[-1])
@@ -109,14 +123,44 @@ class Stage:
 
     def tool(self, *words: str) -> dict[str, float]:
         """What a command of the load generator says that starts programs itself."""
-        command = [self.place.programs.load, *words]
+        return self.run(self.place.programs.load, *words)
+
+    def run(self, *command: str, patience: float = PATIENCE) -> dict[str, float]:
+        """What a program says that answers with one line of JSON."""
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PATIENCE, check=False
+            command, capture_output=True, text=True, timeout=patience, check=False
         )
         report: dict[str, Any] = json.loads(done.stdout or '{"error": "died"}')
         if "error" in report:
             raise Broken(f"{report['error']}; {done.stderr.strip()}")
         return report
+
+    @contextmanager
+    def apart(self) -> Iterator[int]:
+        """The far end has a CPU of its own meanwhile, this one; all others are for the rest."""
+        cpus = os.sched_getaffinity(0)
+        if len(cpus) < 2:
+            raise CannotRun("the far end needs a CPU of its own")
+        own = max(cpus)
+        far, *near = self.pair.processes
+        try:
+            os.sched_setaffinity(0, cpus - {own})  # clients inherit it
+            pin([far], {own})
+            pin([*near, self._target], cpus - {own})
+            yield own
+        finally:
+            os.sched_setaffinity(0, cpus)
+            pin([*self.pair.processes, self._target], cpus)
+
+    @contextmanager
+    def busy(self, cpu: int) -> Iterator[None]:
+        """A process does nothing but compute on this CPU meanwhile."""
+        process = psutil.Popen(["sh", "-c", "while :; do :; done"])
+        try:
+            os.sched_setaffinity(process.pid, {cpu})
+            yield
+        finally:
+            _end(process)
 
     def _target_cpu(self) -> float:
         return cpu_seconds([self._target])
@@ -127,14 +171,23 @@ def _end(process: psutil.Popen) -> None:
     process.wait()
 
 
+def _listen(place: Place, setting: Setting, port: int) -> socket.socket:
+    if not setting.unix:
+        return socket.create_server(("127.0.0.1", port), backlog=4096)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(name_of(place, setting, port))
+    listener.listen(4096)
+    return listener
+
+
 @contextmanager
 def on_stage(contender: Contender, place: Place, setting: Setting) -> Iterator[Stage]:
     """Start a target and a pair in front of it.  Raises CannotRun."""
     with ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=4096))
+        port = free_port()
+        listener = stack.enter_context(_listen(place, setting, port))
         fd = listener.fileno()
         target = psutil.Popen([place.programs.load, "target", str(fd)], pass_fds=[fd])
         stack.callback(_end, target)
-        port = listener.getsockname()[1]
         pair = stack.enter_context(running_pair(contender, place, port, setting))
         yield Stage(contender, place, setting, pair, target, stack)

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from bench.contenders import CONTENDERS, Contender, Ports, Setting, free_port
+from bench.contenders import CONTENDERS, CannotRun, Contender, Ports, Setting, free_port
 from bench.measure import pss_bytes
-from bench.metrics import GENERATOR
-from bench.stage import Run, Stage
+from bench.metrics import GENERATOR, LOADS, goodput
+from bench.programs import build_overload
+from bench.stage import PATIENCE, Broken, Run, Stage
 
 # What one run of a workload yields: metrics, and beside them the bytes that were counted and how
 # busy the load generator was.
@@ -22,7 +23,15 @@ IDLE_CONNECTIONS = 1000  # over which the memory of one is averaged
 SETTLED = 16  # connections that are there before, so that nothing is counted that comes only once
 PARALLEL_OPENINGS = 16
 STARTS = 10  # at most, in one run
+TIMES = 8  # alone and beside a busy process, in turns, of which the medians count
+AT_A_TIME = 128  # holders of the key who find out how many can be served
+TIMEOUT = 2.0  # -o: seconds after which they have come in vain
+CALM = 0.5  # seconds for a daemon to forget the last crowd
+STRANGERS = 16  # at a time
 LEAD = 0.3  # seconds in which bulk gets going before small messages join it
+
+# Bytes of what is no handshake, and answered by the end
+GARBAGE = 320
 
 FIVE = ("ours", "debian", "stunnel", "ssh", "plain")
 HELLO = b"measureE" + bytes(4)  # what load.c calls a hello: an echo is wanted
@@ -48,6 +57,7 @@ class Workload(NamedTuple):
     measure: Callable[[Stage, float], Sample]  # for about so many seconds
     entrants: list[Entrant]
     prepare: Callable[[Stage], object] | None = None  # once, before all rounds
+    rounds: int | None = None  # at most
     fresh: bool = False  # every round gets a pair that has done nothing yet
     slow: bool = False  # not in a quick run
     note: str = ""  # what to bear in mind when reading the figures
@@ -121,6 +131,95 @@ def _mixed(stage: Stage, seconds: float) -> Sample:
     return sample
 
 
+def _beside(
+    stage: Stage, command: str, seconds: float, figure: Callable[[Run], float]
+) -> tuple[float, float, Sample]:
+    """A figure of one connection, alone and beside a busy process on the CPU of the far end."""
+    alone: list[float] = []
+    beside: list[float] = []
+    runs: list[Run] = []
+    with stage.apart() as cpu:
+        for _ in range(TIMES):
+            runs.append(stage.measure(command, 1, seconds))
+            alone.append(figure(runs[-1]))
+            with stage.busy(cpu):
+                runs.append(stage.measure(command, 1, seconds))
+            beside.append(figure(runs[-1]))
+    counted = {name: sum(run.report[name] for run in runs) for name in ("sent", "received")}
+    generator = max(run.generator for run in runs)
+    sample = {**counted, GENERATOR: generator}
+    return statistics.median(alone), statistics.median(beside), sample
+
+
+def _shared_core(stage: Stage, seconds: float) -> Sample:
+    """Bulk through a far end that shares its CPU with a busy process, and that does not."""
+    alone, beside, sample = _beside(
+        stage, "bulk", seconds / 3, lambda run: run.report["received"] / run.report["seconds"] / 1e6
+    )
+    return {**sample, "mb_s": alone, "mb_s_beside": beside, "share": beside / alone}
+
+
+def _unix_busy(stage: Stage, seconds: float) -> Sample:
+    """Round trips over UNIX sockets through a far end that shares its CPU, and that does not."""
+    alone, beside, sample = _beside(
+        stage, "pingpong", seconds / 3, lambda run: run.report["p90_us"]
+    )
+    return {**sample, "p90_us": alone, "p90_beside_us": beside, "times_quiet": beside / alone}
+
+
+def _overload(stage: Stage, seconds: float) -> Sample:
+    """How many new connections can be served, and how many are when more come.
+
+    Each load lasts for six times `seconds`, of which the last half counts.
+    """
+    program = build_overload(stage.place.directory)
+    port, key = str(stage.pair.ports.middle), str(stage.place.key)
+
+    def come(how: str, amount: float, lasting: float, skip: float) -> dict[str, float]:
+        words = [program, how, port, key, f"{amount:g}", f"{lasting:g}", f"{skip:g}"]
+        report = stage.run(*words, patience=lasting + PATIENCE)
+        time.sleep(CALM)
+        if report["without"]:
+            raise CannotRun("the limit of descriptors is too low for all who come")
+        busiest.append(report["cpu"] / report["seconds"])
+        return report
+
+    def capacity() -> float:
+        report = come("closed", AT_A_TIME, 4 * seconds, seconds)
+        if not report["served"]:
+            raise Broken("nobody is served")
+        return report["served"] / report["seconds"]
+
+    busiest: list[float] = []
+    with stage.apart():
+        before = capacity()
+        sample = {}
+        for load in LOADS:
+            report = come("open", load * before, 6 * seconds, 3 * seconds)
+            sample[goodput(load)] = report["served"] / report["seconds"] / before
+        sample["conn_s"] = statistics.mean((before, capacity()))
+    return {**sample, GENERATOR: max(busiest)}
+
+
+def _strangers(garbage: int) -> Callable[[Stage, float], Sample]:
+    """Connections to the far end of those who do not hold the key, and say so many bytes."""
+
+    def measure(stage: Stage, seconds: float) -> Sample:
+        run = stage.measure("strangers", garbage, STRANGERS, seconds, far=True)
+        return {
+            "fail_s": run.report["in_time"] / seconds,
+            "cpu_us_fail": 1e6 * run.pair_cpu / run.report["count"],
+            GENERATOR: run.generator,
+        }
+
+    return measure
+
+
+def _kernels(stage: Stage, seconds: float) -> Sample:
+    """What the cryptography of both ends costs by itself."""
+    return stage.run(sys.executable, "-m", "bench.packet_cost", str(seconds))
+
+
 def _silent(connections: int) -> Callable[[Stage], object]:
     return lambda stage: stage.client("hold", connections)
 
@@ -175,7 +274,7 @@ def _start_daemon(stage: Stage, seconds: float) -> Sample:
     def start() -> dict[str, float]:
         ports = Ports(free_port(), free_port(), stage.pair.ports.target)
         far = stage.contender.ends(stage.place, ports, stage.setting)[0]
-        return stage.tool("accept", str(far.port), *far.command)
+        return stage.tool("accept", far.name, *far.command)
 
     return _medians(_starts(start, seconds), {"start_ms": "accept_ms"})
 
@@ -193,11 +292,21 @@ def _worker_counts() -> list[Entrant]:
     ]
 
 
+ONE_WORKER = Setting(workers=1)
 BULK = ("mb_s", "cpu_s_gb")
 SMALL = ("p50_us", "p99_us", "msg_s", "cpu_us_msg")
 OPENING = ("conn_s", "cpu_ms_conn", "p50_us", "p99_us")
 
 WORKLOADS = [
+    Workload(
+        "kernels",
+        "the kernels alone: sealing and opening",
+        ("cpu_s_gb",),
+        _kernels,
+        _entrants(("kernels",)),
+        note="In batches of 128 packets, on memory that stays in the cache: together with the plain"
+        " relay, the floor of bulk.",
+    ),
     Workload("bulk-1", "bulk, 1 connection", BULK, _bulk("bulk", 1), _entrants(FIVE)),
     Workload("bulk-8", "bulk, 8 connections", BULK, _bulk("bulk", 8), _entrants(FIVE)),
     Workload(
@@ -257,6 +366,49 @@ WORKLOADS = [
         _mixed,
         _entrants(FIVE),
         note="MB/s: of the bulk flows, counted one way.",
+    ),
+    Workload(
+        "shared-core",
+        "bulk, 1 connection, beside a busy process on the CPU of the far end",
+        ("mb_s", "mb_s_beside", "share"),
+        _shared_core,
+        _entrants(("ours", "debian", "plain"), ONE_WORKER),
+        note=f"Medians of {TIMES} in each round, with one worker.  A fair half would be 0.5, or"
+        " more where the far end is not what limits the quiet rate.",
+    ),
+    Workload(
+        "unix-busy",
+        "64-byte round trip over UNIX sockets, beside a busy process on the CPU of the far end",
+        ("p90_us", "p90_beside_us", "times_quiet"),
+        _unix_busy,
+        _entrants(("ours", "debian"), ONE_WORKER._replace(unix=True)),
+        note=f"Medians of {TIMES} in each round, with one worker.  One of the two goals is enough.",
+    ),
+    Workload(
+        "overload",
+        "more new connections (-f) than can be served, `-n 0 -o 2`",
+        ("conn_s", *map(goodput, LOADS)),
+        _overload,
+        _entrants(("ours", "debian"), ONE_WORKER._replace(timeout=TIMEOUT, portable=True)),
+        rounds=1,
+        slow=True,
+        note=f"Capacity: {AT_A_TIME} at a time.  Then so many times the capacity come, whether they"
+        " are served or not, and the share of the capacity that is served is shown.  One worker, on"
+        " a CPU of its own, with the portable kernels, so that the generator can be faster by far.",
+    ),
+    Workload(
+        "strangers-garbage",
+        f"strangers who say {GARBAGE} bytes of garbage, {STRANGERS} at a time",
+        ("fail_s", "cpu_us_fail"),
+        _strangers(GARBAGE),
+        _entrants(("ours", "debian")),
+    ),
+    Workload(
+        "strangers-silent",
+        f"strangers who wait for a word and leave, {STRANGERS} at a time",
+        ("fail_s", "cpu_us_fail"),
+        _strangers(0),
+        _entrants(("ours", "debian")),
     ),
     Workload(
         "memory",

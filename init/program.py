@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-PROGRAMS = ("spiped", "spipe", "spipedctl")
+PROGRAMS = ("spiped", "spipe", "spipedctl", "spiped-top")
 
 SHEBANG_MAX = 127  # bytes, on some systems
 
@@ -31,7 +31,7 @@ sys.path.insert(0, {library!r})
 
 """
 
-BODY = """from spiped.entry import {name} as main
+BODY = """from spiped.entry import {entry} as main
 
 main()
 """
@@ -43,7 +43,7 @@ def text_of(name: str, interpreter: str, library: str | None) -> str:
     if len(os.fsencode(shebang)) > SHEBANG_MAX or " " in interpreter:
         shebang = SHELL.format(interpreter=interpreter.replace("'", "'\\''"), flags=flags)
     path = "" if library is None else LIBRARY.format(library=library)
-    return shebang + path + BODY.format(name=name)
+    return shebang + path + BODY.format(entry=name.replace("-", "_"))
 
 
 def main() -> None:

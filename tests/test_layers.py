@@ -25,7 +25,7 @@ LAYERS = [
     {"observe", "proto"},
     {"control", "plane", "status"},
     {"sandbox"},
-    {"service", "stdio"},
+    {"service", "stdio", "top"},
     {"command"},
     {"entry"},
     {"__main__"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -50,6 +51,8 @@ def _connect(log: Log, options: PipeOptions) -> int:
         for number in ENDING:
             if not is_ignored(number):
                 signal.signal(number, end)
+        gc.freeze()
+        gc.enable()  # which `entry` has postponed
         message = session.run()
     finally:
         crypto.wipe_secrets()

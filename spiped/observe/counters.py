@@ -18,10 +18,12 @@ from spiped.observe import entry
 from spiped.observe.slot import (
     GAUGES,
     HISTOGRAMS,
+    PLACES,
     SLOT_BYTES,
     TIME_BOUNDS,
     TIME_WORDS,
     Field,
+    Place,
     Slot,
 )
 from spiped.process.shared_file import anonymous_file, reopen_for_reading
@@ -35,7 +37,7 @@ def layout(entries: int) -> dict[str, Any]:
     size = SLOT_BYTES + entries * entry.BYTES
     return {
         "slot_bytes": -(-size // PAGE_BYTES) * PAGE_BYTES,
-        "fields": {field.name: field.value for field in Field},
+        "fields": {place.name: int(place) for place in PLACES},
         "times": TIME_BOUNDS,
         "entries": {"at": SLOT_BYTES, "count": entries, "bytes": entry.BYTES},
     }
@@ -148,7 +150,7 @@ class Counters:
         for field in (Field.ACTIVE, Field.UNAUTHENTICATED):
             self.view[field] = sum(before.total(field) for before in self.before)
 
-    def of_serving(self, field: Field) -> tuple[int, int]:
+    def of_serving(self, field: Place) -> tuple[int, int]:
         """How many workers accept, and the sum over these."""
         slots = range(0, len(self.view), self.stride)
         serving = [at for at in slots if self.view[at + Field.SERVING]]
@@ -231,11 +233,11 @@ class Foreign:
 def _places(layout: dict[str, Any]) -> Iterator[tuple[int, int]]:
     """Where both layouts have the same counter: its place in ours, and in that one."""
     names: dict[str, int] = layout["fields"]
-    for field in Field:
+    for field in PLACES:
         if field.name not in names or field is Field.ENTRIES:
             continue
         if field not in HISTOGRAMS:
-            yield field.value, names[field.name]
+            yield int(field), names[field.name]
         elif layout.get("times") == list(TIME_BOUNDS):
             for word in range(TIME_WORDS):
                 yield field + word, names[field.name] + word

@@ -13,7 +13,7 @@ from spiped.lean_typing import Any, NamedTuple
 from spiped.observe.counters import Counters
 from spiped.observe.facts import Document
 from spiped.observe.families import COUNTER, GAUGE, HISTOGRAM, INFO, Family, Sample
-from spiped.observe.slot import HISTOGRAMS, TIME_BOUNDS, TIME_WORDS, Field, Labels
+from spiped.observe.slot import HISTOGRAMS, PLACES, TIME_BOUNDS, TIME_WORDS, Field, Labels, Place
 
 PREFIX = "spiped_"
 
@@ -143,7 +143,7 @@ def _since(sample: Sample, kind: str, created: float | None) -> Sample:
 
 
 def _of_pipe(total: Total, pipe: dict[str, Any], labels: Labels) -> Iterator[tuple[str, Sample]]:
-    for field in Field:
+    for field in PLACES:
         if not field.metric or field >= Field.CPU_MILLISECONDS:
             continue
         if field in HISTOGRAMS:
@@ -177,7 +177,7 @@ def _of_pipe(total: Total, pipe: dict[str, Any], labels: Labels) -> Iterator[tup
             yield "dns_last_success_timestamp", Sample(of_target, target["resolved"])
 
 
-def _histogram(total: Total, field: Field, labels: Labels) -> Sample:
+def _histogram(total: Total, field: Place, labels: Labels) -> Sample:
     buckets = []
     count = 0
     for i, bound in enumerate((*TIME_BOUNDS, math.inf)):
@@ -193,7 +193,7 @@ def _of_daemon(counters: Counters, facts: Document) -> Iterator[tuple[str, Sampl
     yield "start_time", Sample((), facts.get("started", 0))
     yield "generation", Sample((), facts.get("generation", 0))
     yield "workers", Sample((), total(Field.SERVING))
-    for field in Field:
+    for field in PLACES:
         if field.metric and field >= Field.WORKER_RESTARTS:
             yield field.metric, Sample(field.labels, total(field))
     yield "worker_cpu", Sample((), total(Field.CPU_MILLISECONDS) / 1000)

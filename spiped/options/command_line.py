@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from spiped.errors import OperatorError
 from spiped.lean_typing import Any
 from spiped.options.grammar import parse
-from spiped.options.settings import CtlOptions, DaemonOptions, PipeOptions
+from spiped.options.settings import CtlOptions, DaemonOptions, PipeOptions, TopOptions
 from spiped.options.table import Option, options_of
 from spiped.options.values import Usage, is_inherited
 
@@ -64,6 +64,11 @@ def read_ctl(words: Sequence[str]) -> CtlOptions:
         if not word.isprintable() or " " in word or not word:
             raise OperatorError(f"{verb}: an argument is empty, or has blanks: {word!r}")
     return CtlOptions(tuple(operands), **given)
+
+
+def read_top(words: Sequence[str]) -> TopOptions:
+    """Raises Usage, OperatorError, Version or Help."""
+    return TopOptions(**parse(words, options_of("spiped-top")))
 
 
 def _pipe(given: dict[str, Any]) -> PipeOptions:

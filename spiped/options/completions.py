@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from spiped.options.table import Option, options_of
 from spiped.options.verbs import VERBS
 
-PROGRAMS = ("spiped", "spipe", "spipedctl")
+PROGRAMS = ("spiped", "spipe", "spipedctl", "spiped-top")
 
 # Where a shell looks, below a prefix's share
 PLACES = {

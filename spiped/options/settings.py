@@ -14,6 +14,9 @@ UNLIMITED = float("inf")  # seconds
 LEVELS = ("debug", "info", "notice", "warning", "error")
 FORMATS = ("text", "json", "logfmt")
 DEFAULT_FORMAT = "text"
+DEFAULT_PACE = 1.0  # seconds
+DEFAULT_SORT = "sealed_rate"
+DEFAULT_LIMIT = 100
 
 
 class PipeOptions(NamedTuple):
@@ -65,3 +68,14 @@ class DaemonOptions(NamedTuple):
     shutdown_timeout: float = UNLIMITED
     drain_timeout: float = UNLIMITED
     workers: int | None = None  # None: as many as there are CPUs
+
+
+class TopOptions(NamedTuple):
+    """The options of `spiped-top`."""
+
+    status: str | None = None  # None: what SPIPED_STATUS says
+    once: bool = False
+    plain: bool = False
+    interval: float = DEFAULT_PACE
+    sort: str = DEFAULT_SORT
+    limit: int = DEFAULT_LIMIT  # 0: none

@@ -13,7 +13,10 @@ from spiped.options import values
 from spiped.options.settings import (
     DEFAULT_CONNECTIONS,
     DEFAULT_FORMAT,
+    DEFAULT_LIMIT,
+    DEFAULT_PACE,
     DEFAULT_RESOLVE_INTERVAL,
+    DEFAULT_SORT,
     DEFAULT_TIMEOUT,
     FORMATS,
     LEVELS,
@@ -22,8 +25,8 @@ from spiped.options.settings import (
 
 # Whom an option is for
 SPIPED, SPIPE, BOTH = ("spiped",), ("spipe",), ("spiped", "spipe")
-CTL = ("spipedctl",)
-ALL = (*BOTH, *CTL)
+CTL, TOP = ("spipedctl",), ("spiped-top",)
+ALL = (*BOTH, *CTL, *TOP)
 
 # What it is a property of: of the processes, or of the pipe that they serve
 PROCESS, PIPE = "process", "pipe"
@@ -362,6 +365,59 @@ OPTIONS = (
         scope=PROCESS,
     ),
     Option("", "--json", "print answers as JSON", programs=CTL, scope=PROCESS),
+    Option(
+        "",
+        "--status",
+        "ask the status server at this address: unix:PATH, HOST:PORT, http://HOST:PORT"
+        " (default: what SPIPED_STATUS says)",
+        "address",
+        programs=TOP,
+        scope=PROCESS,
+    ),
+    Option(
+        "",
+        "--once",
+        "print what there is, and exit",
+        programs=TOP,
+        scope=PROCESS,
+    ),
+    Option(
+        "",
+        "--plain",
+        "print lines of columns with tabs between them, for scripts",
+        programs=TOP,
+        scope=PROCESS,
+    ),
+    Option(
+        "",
+        "--interval",
+        "look again after this time",
+        "seconds",
+        values.pace,
+        DEFAULT_PACE,
+        unit="seconds",
+        programs=TOP,
+        scope=PROCESS,
+    ),
+    Option(
+        "",
+        "--sort",
+        "sort the connections by this field",
+        "field",
+        default=DEFAULT_SORT,
+        programs=TOP,
+        scope=PROCESS,
+    ),
+    Option(
+        "",
+        "--limit",
+        "ask for at most this many connections, the first ones of that order; 0: for all",
+        "number",
+        values.count,
+        DEFAULT_LIMIT,
+        programs=TOP,
+        scope=PROCESS,
+    ),
     Option("", "--help", "print this text", programs=ALL, scope=PROCESS),
     Option("-v", "--version", "print the version", programs=ALL, scope=PROCESS),
 )

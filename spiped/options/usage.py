@@ -35,7 +35,7 @@ def help_text(program: str) -> str:
         argument = f" <{option.argument}>" if option.argument else ""
         text = option.help
         if option.default not in (None, (), float("inf")):
-            default = option.default if option.words else f"{option.default:g}"
+            default = option.default if isinstance(option.default, str) else f"{option.default:g}"
             unit = f" {option.unit}" if option.unit else ""
             text += f" (default: {default}{unit})"
         parts.append(f"  {names}{argument}\n" + _wrap(text, HELP_COLUMN))

@@ -15,6 +15,7 @@ from spiped.lean_typing import NoReturn
 UINT64_MAX = 2**64 - 1
 WORKERS_MAX = 1024
 DESCRIPTOR_MAX = 2**31 - 1
+PACE_MIN, PACE_MAX = 0.1, 86400.0  # seconds
 BLANKS = " \t\n\v\f\r"
 
 # What a source begins with that is a socket which somebody else has opened for us
@@ -175,3 +176,11 @@ def interval(name: str, text: str) -> float:
     """The time from one look-up to the next; inf and nan mean never."""
     value = _real(name, text)
     return float("inf") if value != value else value
+
+
+def pace(name: str, text: str) -> float:
+    """The time from one look at a daemon to the next, which is to cost it nothing to speak of."""
+    value = _real(name, text)
+    if not PACE_MIN <= value <= PACE_MAX:
+        _out_of_range(name, text)
+    return value

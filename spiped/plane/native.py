@@ -8,15 +8,17 @@ import socket
 from collections.abc import Callable
 
 from spiped._native import ffi, lib
-from spiped.lean_typing import Any
+from spiped.lean_typing import TYPE_CHECKING, Any
 from spiped.net.address import SocketAddress, decode_sockaddr
 from spiped.net.reactor import Reactor
 from spiped.net.sockets import close_with_reset, peer_name
 from spiped.observe.slot import Field, Slot
 from spiped.plane.ending import Ending, Reason
-from spiped.plane.interface import Service, Wanted
 from spiped.plane.pipe_settings import PipeSettings
 from spiped.proto.terms import CRYPT, PLAIN, Heard, Role
+
+if TYPE_CHECKING:
+    from spiped.plane.interface import Service, Wanted
 
 AVAILABLE = bool(lib.plane_supported())
 
@@ -108,7 +110,7 @@ class NativePlane:
 
     def abort_all(self) -> None:
         lib.plane_abort_all(self._plane)
-        while self._counters[Field.ACTIVE.value] > 0:
+        while self._counters[Field.ACTIVE] > 0:
             self._run(0)
 
     def give_back(self) -> None:

@@ -242,6 +242,7 @@ class Supervisor:
         self._reactor.watch(self._signals, READ, self._on_signals)
         gc.collect()
         gc.freeze()  # what is there now stays: workers need not look at it, nor copy its pages
+        gc.enable()  # which `entry` has postponed
         self._targets.begin(pipe.targets)
         self._want()
         self._reactor.call_later(ASK_INTERVAL, self._set.watch)

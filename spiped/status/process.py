@@ -68,6 +68,7 @@ def _prepare(setup: StatusSetup, sock: socket.socket) -> Reactor:
     """Serve, with no more than that needs."""
     if setup.detach:
         detach_streams()
+    gc.collect()  # nothing that is forgotten may later close a number that is in use again
     needed = [sock.fileno(), *(listener.fileno() for listener in setup.listeners)]
     setup.view.only_look(lambda seen: descriptors.close_all_but(*needed, *seen))
     descriptors.raise_limit(DESCRIPTORS)

@@ -69,8 +69,14 @@ class Server:
         self._on_stopped = on_stopped
         for client in list(self._clients[State.IDLE]):
             client.close()
-        self._reactor.call_later(STOP_TIME, on_stopped)
+        self._reactor.call_later(STOP_TIME, self._end)
         self._check_stopped()
+
+    def _end(self) -> None:
+        for client in list(self._clients[State.READING]):
+            client.close()
+        if self._on_stopped is not None:
+            self._on_stopped()
 
     def _check_stopped(self) -> None:
         if self._on_stopped is not None and not any(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -14,27 +15,37 @@ from typing import Any
 
 import pytest
 
-from bench.goals import GOALS, judge
-from bench.programs import build
+from bench.goals import GOALS, MET, judge
+from bench.metrics import LOADS, goodput
+from bench.programs import build, build_overload
 from bench.report import markdown
 from bench.results import Result, Results
 from bench.stage import Broken, Client
 from bench.workloads import WORKLOADS
 from tests.conftest import backends
-from tests.daemons import needs
+from tests.daemons import Stage, needs
 from tests.helpers import ROOT
 
-TINY = "bulk-1|duplex-8|roundtrip$|connect|mixed|start-"
+TINY = "bulk-1|duplex-8|roundtrip$|connect|mixed|start-|strangers"
 PATIENCE = 120  # seconds
 # per measurement; the pure back end moves little in the time that is enough for the other one
 SECONDS = "0.05" if "native" in backends() else "1"
 
-ENTRANTS = {
+PAIR = ("ours", "debian")
+ENTRANTS: dict[str, tuple[str, ...]] = {
+    "strangers-garbage": PAIR,
+    "strangers-silent": PAIR,
     **dict.fromkeys(("bulk-1", "duplex-8", "roundtrip", "connect", "mixed"), ("ours", "debian")),
     "connect-weak": ("ours", "debian"),
     "start-spipe": ("ours", "debian"),
     "start-daemon": ("ours", "debian"),
 }
+if len(os.sched_getaffinity(0)) > 1:  # the far end gets one to itself
+    TINY += "|shared-core|unix-busy"
+    ENTRANTS |= {"shared-core": PAIR, "unix-busy": PAIR}
+if "native" in backends():
+    TINY += "|kernels"
+    ENTRANTS["kernels"] = ("kernels",)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +54,16 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     needs("cc")
     needs("spiped")
     directory = tmp_path_factory.mktemp("bench")
-    words = ["--only", TINY, "--contenders", "ours,debian", "--rounds", "1", "--seconds", SECONDS]
+    words = [
+        "--only",
+        TINY,
+        "--contenders",
+        "ours,debian,kernels",
+        "--rounds",
+        "1",
+        "--seconds",
+        SECONDS,
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "bench", *words, "--results", str(directory)],
         cwd=ROOT,
@@ -58,7 +78,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(directory: Path) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads((directory / "newest.json").read_text())
+    data: dict[str, Any] = json.loads((directory / "report.json").read_text())
     return data
 
 
@@ -84,7 +104,7 @@ def test_what_was_sent_has_arrived(report: dict[str, Any]) -> None:
 def test_the_report_has_the_machine_the_goals_and_every_workload(
     directory: Path, report: dict[str, Any]
 ) -> None:
-    text = (directory / "newest.md").read_text()
+    text = (directory / "report.md").read_text()
     assert report["machine"]["processor"] in text
     assert "| ≥ 4 × debian | 5 |" in text  # noqa: RUF001
     for workload in WORKLOADS:
@@ -101,9 +121,9 @@ def test_charts_are_drawn_for_what_was_measured(directory: Path) -> None:
 
 
 def test_the_report_can_be_made_again_from_the_json(directory: Path) -> None:
-    results = Results.from_json((directory / "newest.json").read_text())
-    assert results.to_json() == (directory / "newest.json").read_text()
-    before = (directory / "newest.md").read_text()
+    results = Results.from_json((directory / "report.json").read_text())
+    assert results.to_json() == (directory / "report.json").read_text()
+    before = (directory / "report.md").read_text()
     assert markdown(results, re.findall(r"!\[.*\]\((.*)\)", before)) == before
 
 
@@ -145,6 +165,32 @@ def test_the_load_generator_notices_a_single_altered_byte(tmp_path: Path, positi
             relay.join()
 
 
+def test_holders_of_the_key_are_counted_when_the_target_has_answered_them(stage: Stage) -> None:
+    needs("cc")
+    load, overload = build(stage.directory).load, build_overload(stage.directory)
+    with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
+        fd = listener.fileno()
+        stage.start(load, "target", str(fd), pass_fds=[fd])
+        target = f"[127.0.0.1]:{listener.getsockname()[1]}"
+        server = stage.spiped("-d", target, "-n", "0")
+        port = server.source.rpartition(":")[2]
+        done = stage.run(overload, "closed", port, stage.key, "4", "0.5", "0")
+        other = stage.write("other", b"another key")
+        refused = stage.run(overload, "open", port, other, "20", "0.5", "0")
+    right, wrong = json.loads(done.stdout), json.loads(refused.stdout)
+    assert right["served"] > 0
+    assert right["lost"] == right["without"] == wrong["served"] == 0
+    assert wrong["lost"] > 0
+
+
+def test_the_curve_of_an_overload_is_drawn(tmp_path: Path) -> None:
+    charts = pytest.importorskip("bench.charts", exc_type=ImportError)
+    results = Results(machine={}, versions={}, rounds=1, seconds=1.0)
+    sample = {goodput(load): min(load, 0.9) for load in LOADS}
+    results.results.append(Result("overload", "ours", "spiped (this)", [sample]))
+    assert charts.draw_all(results, tmp_path) == ["overload.svg"]
+
+
 def made_up(**medians: float) -> Results:
     """Results of one workload, "bulk-1", in which contenders reached so many MB/s."""
     results = Results(machine={}, versions={}, rounds=1, seconds=1.0)
@@ -161,6 +207,26 @@ def test_a_goal_is_judged_by_its_quotient(ours: float, verdict: str) -> None:
     judged = {v.goal: v.verdict for v in judge(made_up(ours=ours, debian=100))}
     assert judged[GOALS[0]] == verdict
     assert set(judged.values()) == {verdict, "not measured"}
+
+
+def test_the_floor_is_a_plain_relay_and_the_kernels_in_the_same_run() -> None:
+    results = Results(machine={}, versions={}, rounds=1, seconds=1.0)
+    for workload, entrant, value in (
+        ("bulk-1", "ours", 2.1),
+        ("bulk-1", "plain", 1.2),
+        ("kernels", "kernels", 0.8),
+    ):
+        results.results.append(Result(workload, entrant, entrant, [{"cpu_s_gb": value}]))
+    (floor,) = (v for v in judge(results) if v.value is not None and v.goal.plus is not None)
+    assert (floor.value, floor.verdict) == (pytest.approx(1.05), MET)
+
+
+def test_a_report_has_its_place_by_the_type_of_cpu_and_its_kernels() -> None:
+    machine = {"processor": "AMD EPYC, cpu family 25, model 17 (aes, vaes)"}
+    results = Results(machine=machine, versions={}, rounds=1, seconds=1.0)
+    assert results.place == "amd-epyc-cpu-family-25-model-17"
+    machine["SPIPED_KERNELS"] = "shani,aesni"
+    assert results.place == "amd-epyc-cpu-family-25-model-17-shani-aesni"
 
 
 def test_without_the_contender_that_it_names_a_goal_is_not_judged() -> None:

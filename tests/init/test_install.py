@@ -18,6 +18,8 @@ import pytest
 from tests.daemons import Stage, needs
 from tests.helpers import ROOT
 
+PROGRAMS = ("spiped", "spipe", "spiped-top")
+
 # What is said to make, and where things go then
 PLACES = {
     "nothing": ("", "/usr/local/bin", "/usr/local/lib/spiped", "/usr/local/share/man/man1"),
@@ -56,7 +58,8 @@ def test_everything_goes_where_it_was_told_to(what: str, staged: str | None) -> 
     assert f"directory={programs}" in words
     assert f"library={places[1]}" in words  # where the programs will look for it
     assert words[words.index("install") + 1 :][-1] == manuals
-    assert words[-5:] == ["-m", "644", "man/spiped.1", "man/spipe.1", manuals]
+    pages = [f"man/{program}.1" for program in PROGRAMS]
+    assert words[-5:] == ["644", *pages, manuals]
     absolute = [word for word in words if word.startswith("/usr/local")]
     assert staged is None or not absolute
 
@@ -68,8 +71,8 @@ def test_what_was_installed_is_removed_and_nothing_else(what: str, staged: str |
     destination = [] if staged is None else [f"DESTDIR={staged}"]
     words = told("uninstall", *variables.split(), *destination)
     programs, library, manuals = ((staged or "") + place for place in places)
-    files = [f"{programs}/spiped", f"{programs}/spipe"]
-    files += [f"{manuals}/spiped.1", f"{manuals}/spipe.1"]
+    files = [f"{programs}/{program}" for program in PROGRAMS]
+    files += [f"{manuals}/{program}.1" for program in PROGRAMS]
     assert [word for word in words if word not in ("rm", "-rf", "-f")] == [library, *files]
 
 
@@ -119,7 +122,7 @@ def test_a_program_finds_its_interpreter_wherever_that_is(stage: Stage, place: s
     result = stage.run(str(program), "-v", text=True)
     assert (result.returncode, result.stdout) == (0, "")
     assert re.fullmatch(r"spipe \d+\.\d+\.\d+\n", result.stderr)
-    for name in ("spiped", "spipe"):
+    for name in PROGRAMS:
         assert (directory / name).stat().st_mode & 0o777 == 0o755
 
 

@@ -15,7 +15,19 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.daemons import PATIENCE, Daemon, Listener, Peer, Stage, ours, theirs, wait_until
+from tests.crowd import Crowd
+from tests.daemons import (
+    PATIENCE,
+    Daemon,
+    Echo,
+    Listener,
+    Peer,
+    Stage,
+    is_echoed,
+    ours,
+    theirs,
+    wait_until,
+)
 from tests.link.machines import Link, Machine
 
 CUT = float(os.environ.get("SPIPED_LINK_CUT", "5"))  # seconds
@@ -70,10 +82,11 @@ def lay(
     e: str | None = None,
     d: str | None = None,
     family: int = 4,
+    target: Listener | None = None,
 ) -> Pipe:
     """A pipe over the link; ``e`` and ``d`` are programs if they are not ours."""
     near, far = link.near, link.far
-    target = listen(stage, far, family)
+    target = target or listen(stage, far, family)
     with far.entered():
         server = stage.spiped("-d", target.address, *options, source=far.address(family), program=d)
     with near.entered():
@@ -186,6 +199,34 @@ def test_what_tcp_does_not_notice_ends_the_connection(stage: Stage, link: Link) 
     assert "bad packet" in pipe.d.said
     assert "bad packet" in pipe.e.said
     assert Streams(stage, *bystander, salt=2).are_right()
+
+
+# A server that has a crowd around it
+
+STRANGERS = 400  # more than the places that there are by default for those who hold no key
+FAR_AWAY = 0.05  # seconds, one way
+CLIENTS = 6
+SERVED = 5  # of them, at least
+
+
+def test_strangers_beside_the_server_do_not_keep_out_a_client_far_away(
+    stage: Stage, link: Link
+) -> None:
+    with link.far.entered():
+        echo = stage.on_stage(Echo(link.far.address()))
+    pipe = lay(stage, link, "-o", str(PATIENCE), target=echo)
+
+    def is_served() -> bool:
+        with link.near.entered():
+            return is_echoed(pipe.e.source)
+
+    assert is_served()  # the machines know each other's Ethernet addresses
+    link.make(delay=FAR_AWAY)
+    strangers = stage.on_stage(Crowd(pipe.d.source, STRANGERS, where=link.far.entered()))
+    wait_until(lambda: strangers.returns > STRANGERS, "strangers have been dropped, and are back")
+    assert sum(is_served() for _ in range(CLIENTS)) >= SERVED
+    before = strangers.returns
+    wait_until(lambda: strangers.returns > before, "strangers still come back")
 
 
 # A link that is cut

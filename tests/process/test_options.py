@@ -113,12 +113,23 @@ def test_a_missing_argument_is_named(name: str) -> None:
     assert lines_of_usage(name) == (f"Missing argument to {name}",)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if BY_NAME[n].field not in ("version", "help")])
-def test_no_option_may_be_repeated(name: str) -> None:
+ONCE = [
+    name
+    for name in NAMES
+    if BY_NAME[name].field not in ("version", "help") and not BY_NAME[name].repeats
+]
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_no_option_may_be_repeated_unless_it_says_so(name: str) -> None:
     argument = [next(iter(BY_NAME[name].words), "1")] if BY_NAME[name].argument else []
     with pytest.raises(Usage) as caught:
         parse([name, *argument, name, *argument], TABLE)
     assert caught.value.lines == (f"Option given more than once: {name}",)
+
+
+def test_an_option_that_may_be_repeated_has_all_arguments() -> None:
+    assert parsed("--status", "/a", "--status", "unix:/b").status == ("/a", "/b")
 
 
 def test_parsing_stops_at_the_first_failure() -> None:
@@ -192,7 +203,7 @@ def test_settings_have_the_fields_and_the_defaults_of_the_table() -> None:
             assert fields[field] == option.default, field
 
 
-@pytest.mark.parametrize("program", ["spiped", "spipe"])
+@pytest.mark.parametrize("program", ["spiped", "spipe", "spiped-top"])
 def test_the_help_tells_of_every_option(stage: Stage, program: str) -> None:
     result = stage.run(ours(program), "--help", text=True)
     assert (result.returncode, result.stderr) == (0, "")

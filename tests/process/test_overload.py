@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import random
 import resource
+import signal
 import socket
 import time
 from contextlib import suppress
@@ -16,6 +17,10 @@ from typing import NamedTuple
 import psutil
 import pytest
 
+from bench.programs import build
+from bench.workloads import HELLO
+from tests.conftest import backends
+from tests.crowd import Crowd
 from tests.daemons import (
     PATIENCE,
     Daemon,
@@ -30,6 +35,7 @@ from tests.daemons import (
 from tests.flood.run import Flood, Scene
 
 BACKLOG = 4096
+MORE_PATIENCE = 4 * PATIENCE  # where there is much to compute
 KB = 1 << 10
 
 
@@ -168,6 +174,44 @@ def test_round_trips_are_right_in_a_flood_of_strangers(stage: Stage) -> None:
     assert report.trips["count"] > 100
     assert (report.trips["damaged"], report.trips["failed"]) == (0, 0)
     assert report.trips["sent"] == report.trips["received"]
+
+
+# Those who come back at once
+
+STRANGERS = 400  # more than the places that there are by default for those who hold no key
+CLIENTS = 6
+SERVED = 5  # of them, at least
+
+PEERS = 2000 if "native" in backends() else 50  # whose keys take a while to compute
+
+
+def test_silent_strangers_who_come_back_at_once_do_not_keep_clients_out(
+    stage: Stage, backend: str
+) -> None:
+    server = stage.spiped("-d", stage.echo().address)
+    client = stage.spiped("-e", server.source, "-o", str(PATIENCE))
+    strangers = stage.on_stage(Crowd(server.source, STRANGERS))
+    wait_until(lambda: strangers.returns > STRANGERS, "strangers have been dropped, and are back")
+    assert sum(is_echoed(client.source) for _ in range(CLIENTS)) >= SERVED
+    before = strangers.returns
+    wait_until(lambda: strangers.returns > before, "strangers still come back")
+
+
+def test_thousands_of_peers_who_reconnect_at_once_are_all_served(stage: Stage) -> None:
+    load = build(stage.directory).load
+    with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener:
+        fd = listener.fileno()
+        stage.start(load, "target", str(fd), pass_fds=[fd])
+        target = f"[127.0.0.1]:{listener.getsockname()[1]}"
+        server = stage.spiped("-d", target, "-n", str(PEERS + 10))
+        client = stage.spiped("-e", server.source, "-n", "0", "-o", str(PATIENCE))
+        peers = stage.on_stage(Crowd(client.source, PEERS, HELLO))
+        wait_until(lambda: peers.answered == PEERS, "all are served", MORE_PATIENCE)
+        before = peers.returns
+        for worker in server.workers:
+            os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: peers.returns >= before + PEERS, "all have come back", MORE_PATIENCE)
+        wait_until(lambda: peers.answered == PEERS, "all are served again", MORE_PATIENCE)
 
 
 # Peers that are slow

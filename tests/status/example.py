@@ -1,7 +1,7 @@
-"""A daemon that there is not: what the status server tells of it depends on the time alone.
+"""The shared memory of a daemon, written as a supervisor and its workers write it.
 
 For what tests of the server and the page need to have at will: many connections, hostile names, a
-daemon that drains.  The real daemon is told of in `tests/process/`.
+daemon that drains.  Whoever looks does so with the real `View`.
 """
 
 from __future__ import annotations
@@ -9,297 +9,231 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from spiped.observe.families import COUNTER, GAUGE, HISTOGRAM, INFO, Family, Sample
-from spiped.status.source import NoSuchPipe
+from spiped import __version__
+from spiped.net.address import encode_sockaddr
+from spiped.observe import entry
+from spiped.observe.counters import Counters
+from spiped.observe.entry import Shown, State
+from spiped.observe.facts import Facts
+from spiped.observe.slot import Field
 
-CAUSES = {
-    "clean": 48_211,
-    "closed": 312,
-    "no_key": 97,
-    "too_slow": 41,
-    "idle": 28,
-    "unreached": 12,
-    "plain_lost": 9,
-    "bad_tag": 1,
-    "truncated": 0,
-    "aborted": 0,
+ENDED = {
+    Field.ENDED_CLEAN: 48_211,
+    Field.ENDED_CLOSED: 312,
+    Field.ENDED_NO_KEY: 97,
+    Field.ENDED_TOO_SLOW: 41,
+    Field.ENDED_IDLE: 28,
+    Field.ENDED_UNREACHED: 12,
+    Field.ENDED_PLAIN_LOST: 9,
+    Field.ENDED_BAD_TAG: 1,
 }
 
 OWN = "document.title='owned'"
-HOSTILE = f'<img src=x onerror="{OWN}"></td><script>{OWN}</script>'
+HOSTILE = f'<img src=x onerror="{OWN}"></td><script>{OWN}</script>"\\'
 
-LIMITS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, math.inf)
+STATES = (State.RELAYING, State.HANDSHAKE, State.CONNECTING, State.HALF_CLOSED, State.DRAINING)
 
 
 class Scenario(NamedTuple):
     connections: int = 240
     state: str = "serving"
-    pipes: tuple[str, ...] = ("mail", "cache")
     hostile: bool = False  # names are what an attacker would have chosen
-    hidden: int = 0
-    seed: int = 7
+    hidden: int = 0  # connections that have no place in the table
+    churn: bool = False  # connections come and go
 
 
 class Connection(NamedTuple):
-    """What stays the same of one."""
-
-    number: int
-    pipe: int
-    worker: int
-    peer: str
-    begun: float
+    shown: Shown
+    slot: int
+    is_waiting: bool  # to be authenticated
     busy: float  # bytes a second on average
-    period: float  # seconds of its ups and downs
-    state: str
+    phase: float
 
 
-class Example:
-    """A `spiped.status.source.Source`."""
+def counters_for(scenario: Scenario) -> Counters:
+    """Memory for two workers that share these connections."""
+    counters = Counters(3, entries=scenario.connections + 1)
+    counters.use(3)
+    return counters
 
-    def __init__(self, scenario: Scenario) -> None:
-        self.scenario = scenario
-        self.started = time.time() - 11 * 86400 - 7421
-        chance = random.Random(scenario.seed)
-        self._connections = [
-            Connection(
-                number=1000 + i,
-                pipe=chance.randrange(len(scenario.pipes)),
-                worker=chance.choice((3, 4)),
-                peer=HOSTILE if scenario.hostile else _peer(chance),
-                begun=time.time() - chance.expovariate(1 / 2400),
-                busy=chance.choice((0, 0, 0, 300, 2_000, 40_000, 1_500_000)) * chance.random(),
-                period=chance.uniform(8, 60),
-                state=chance.choices(
-                    ("relaying", "handshake", "connecting", "half-closed", "draining"),
-                    (90, 4, 2, 3, 1 if scenario.state == "serving" else 40),
-                )[0],
-            )
-            for i in range(scenario.connections)
-        ]
 
-    # The protocol
+class Daemon:
+    """What writes: it carries nothing, and counts as if it did."""
 
-    def ready(self) -> bool:
-        return self.scenario.state == "serving"
+    def __init__(self, scenario: Scenario, counters: Counters, facts: Facts) -> None:
+        self._counters = counters
+        self._facts = facts
+        self._chance = random.Random(7)
+        self._number = 1000
+        self._usual, self._churn = scenario.connections, scenario.churn
+        self._connections: list[Connection] = []
+        self._last = time.monotonic()
+        self._tables = {slot: entry.Table(counters.entries(slot)) for slot in (1, 2)}
+        self.document = self._describe(scenario)
+        for index in range(scenario.connections):
+            self.open(1 + index % 2)
+        self._count_the_past(scenario.hidden)
+        self.say()
 
-    def live(self) -> bool:
-        return True
+    def say(self, **changes: Any) -> None:
+        """Write the supervisor's document, with other values for some of it."""
+        self.document.update(changes)
+        self._facts.write(self.document)
 
-    def status(self) -> dict[str, Any]:
+    def add_worker(self) -> None:
+        """One more, in a slot that there was not; with one connection."""
+        slot = self._counters.slots
+        self._counters.use(slot + 1)
+        self._tables[slot] = entry.Table(self._counters.entries(slot))
+        self.open(slot)
+        self.say(workers=[*self.document["workers"], worker(slot)])
+
+    def open(self, slot: int) -> None:
+        """A connection of a worker's."""
+        self._number += 1
+        shown = self._tables[slot].take(self._number, 0)
+        chance = self._chance
+        state = chance.choices(STATES, (90, 4, 2, 3, 1))[0]
+        age = int(1000 * chance.expovariate(1 / 2400))
+        shown._began_ms = max(1, shown._began_ms - age)  # not before the system's clock began
+        shown.addresses(peer=encode_sockaddr(_peer(chance)))
+        if state is not State.HANDSHAKE:
+            shown.addresses(target=encode_sockaddr(("10.0.0.17", 25)))
+        shown.state(state)
+        is_waiting = state in (State.HANDSHAKE, State.CONNECTING)
+        moves = state in (State.RELAYING, State.HALF_CLOSED)
+        busy = chance.choice((0, 0, 0, 300, 2_000, 40_000, 400_000)) * chance.random() * moves
+        old = time.monotonic() - shown._began_ms / 1000
+        shown.carried(int(0.3 * busy * old), int(0.7 * busy * old))
+        if busy > 100_000:
+            shown.unsent(0, chance.randrange(100_000))
+        self._connections.append(Connection(shown, slot, is_waiting, busy, chance.uniform(0, 6)))
+        words = self._counters.slot(slot)
+        words.view[Field.ENTRIES] = self._tables[slot].fresh
+        words.add(Field.ACTIVE, 1)
+        words.add(Field.ACCEPTED, 1)
+        if is_waiting:
+            words.add(Field.UNAUTHENTICATED, 1)
+        else:
+            words.add(Field.ESTABLISHED, 1)
+            words.time(Field.HANDSHAKE_TIME, chance.expovariate(200))
+            words.time(Field.CONNECT_TIME, chance.expovariate(1000))
+
+    def go_on(self) -> None:
+        """Carry what has come since the last time."""
+        now = time.monotonic()
+        passed, self._last = now - self._last, now
+        tide = 1 + 0.35 * math.sin(now / 23) + 0.2 * math.sin(now / 7.3)
+        for connection in self._connections:
+            if not connection.busy:
+                continue
+            wave = tide * (1 + math.sin(now / 9 + connection.phase))
+            count = int(connection.busy * passed * wave)
+            sealed, opened = count * 3 // 10, count * 7 // 10
+            at = connection.shown._at
+            assert at is not None
+            carried = entry._CARRIED.unpack_from(connection.shown._entries, at + 64)
+            connection.shown.carried(carried[0] + sealed, carried[1] + opened)
+            self._carry(connection.slot, sealed, opened)
+        if self._churn:
+            self._come_and_go(now)
+        for slot in (1, 2):
+            words = self._counters.slot(slot)
+            come = int(passed * 12 + self._chance.random())
+            words.add(Field.ACCEPTED, come)
+            words.add(Field.ESTABLISHED, come)
+            words.add(Field.ENDED_CLEAN, come)
+            words.add(Field.CPU_MILLISECONDS, int(passed * 80))
+
+    def _come_and_go(self, now: float) -> None:
+        """One comes or goes, and there are soon as many as befits the time."""
+        wanted = self._usual * (0.82 + 0.12 * math.sin(now / 41) + 0.05 * math.sin(now / 11))
+        if len(self._connections) < wanted:
+            self.open(self._chance.choice((1, 2)))
+        else:
+            index = self._chance.randrange(len(self._connections))
+            connection = self._connections.pop(index)
+            self._tables[connection.slot].give_back(connection.shown)
+            words = self._counters.slot(connection.slot)
+            words.add(Field.ACTIVE, -1)
+            words.add(Field.ENDED_CLEAN, 1)
+            if connection.is_waiting:
+                words.add(Field.UNAUTHENTICATED, -1)
+
+    def _carry(self, slot: int, sealed: int, opened: int) -> None:
+        words = self._counters.slot(slot)
+        for field, count in ((Field.SEALED, sealed), (Field.OPENED, opened)):
+            words.add(field, count)
+            words.add(field + 2, -(-count // 1024))
+
+    def _count_the_past(self, hidden: int) -> None:
+        kept = self._counters.slot(0)
+        for field, count in ENDED.items():
+            kept.add(field, count)
+        kept.add(Field.ACCEPTED, sum(ENDED.values()))
+        kept.add(Field.ESTABLISHED, ENDED[Field.ENDED_CLEAN])
+        kept.add(Field.RELOADS, 3)
+        self._carry(0, 31 * 10**9, 74 * 10**9)
+        self._counters.slot(1).add(Field.ACTIVE, hidden)
+        for slot in (1, 2):
+            self._counters.slot(slot).view[Field.SERVING] = 1
+            self._counters.slot(slot).add(Field.CPU_MILLISECONDS, 340_000 + 9000 * slot)
+            self._counters.slot(slot).add(Field.MEMORY_BYTES, 11_534_336 + 70_000 * slot)
+
+    def _describe(self, scenario: Scenario) -> dict[str, Any]:
         now = time.time()
+
+        def name(harmless: str) -> str:
+            return HOSTILE + harmless if scenario.hostile else harmless
+
         return {
-            "version": "2.0.0",
+            "version": __version__,
             "pid": 4711,
-            "name": self._name("mail-gateway"),
-            "state": self.scenario.state,
-            "ready": self.ready(),
-            "now": now,
-            "started": self.started,
-            "generation": 4,
-            "reloads": {
-                "succeeded": 3,
-                "failed": 1,
-                "last": {"at": now - 5230, "error": self._name("")},
+            "process": {
+                "cpu_seconds": 12.5,
+                "memory_bytes": 14_000_000,
+                "open_files": 14,
+                "max_files": 1024,
             },
-            "upgrades": 1,
-            "worker_restarts": 0,
-            "log_lines_dropped": 0,
-            "pipes": [self._pipe(i, now) for i in range(len(self.scenario.pipes))],
-            "workers": [self._worker(i, now) for i in (3, 4)],
-        }
-
-    def connections(
-        self, sort: str, descending: bool, limit: int, pipe: str | None
-    ) -> dict[str, Any]:
-        now = time.time()
-        names = [self._name(name) for name in self.scenario.pipes]
-        if pipe is not None and pipe not in names:
-            raise NoSuchPipe(f"the pipes are {', '.join(names)}")
-        rows = [c for c in self._connections if pipe is None or names[c.pipe] == pipe]
-        rows.sort(key=lambda c: self._field(c, sort, now), reverse=descending)
-        listed = rows[: limit or None]
-        return {
-            "total": len(rows) + self.scenario.hidden,
-            "listed": len(listed),
-            "hidden": self.scenario.hidden,
-            "connections": [self._row(c, now) for c in listed],
-        }
-
-    def families(self) -> list[Family]:
-        now = time.time()
-        labels = [(("pipe", self._name(name)),) for name in self.scenario.pipes]
-        return [
-            Family("spiped_build", INFO, "Version.", samples=(Sample((("version", "2.0.0"),)),)),
-            Family(
-                "spiped_connections_active",
-                GAUGE,
-                "Connections that there are now.",
-                samples=tuple(
-                    Sample(label, self._active(i, now)) for i, label in enumerate(labels)
-                ),
-            ),
-            Family(
-                "spiped_sealed_bytes",
-                COUNTER,
-                "Payload that was encrypted.",
-                "bytes",
-                tuple(
-                    Sample(label, self._moved(i, now, 1), created=self.started)
-                    for i, label in enumerate(labels)
-                ),
-            ),
-            Family(
-                "spiped_connections_ended",
-                COUNTER,
-                "Connections that have ended, by cause.",
-                samples=tuple(
-                    Sample((*label, ("cause", cause)), count, created=self.started)
-                    for label in labels
-                    for cause, count in CAUSES.items()
-                ),
-            ),
-            Family(
-                "spiped_handshake_duration_seconds",
-                HISTOGRAM,
-                'Time from accept to "established".',
-                "seconds",
-                tuple(
-                    Sample(
-                        label,
-                        48_000,
-                        tuple(
-                            (le, int(48_000 * (1 - math.exp(-le * 90))))
-                            if le < math.inf
-                            else (le, 48_000)
-                            for le in LIMITS
-                        ),
-                        533.25,
-                        self.started,
-                    )
-                    for label in labels
-                ),
-            ),
-        ]
-
-    # How the numbers come about
-
-    def _name(self, harmless: str) -> str:
-        return HOSTILE + harmless if self.scenario.hostile else harmless
-
-    def _active(self, pipe: int, now: float) -> int:
-        there = sum(c.pipe == pipe for c in self._connections)
-        return max(0, there + round(there * 0.06 * math.sin(now / 17 + pipe)))
-
-    def _moved(self, pipe: int, now: float, direction: int) -> int:
-        """Bytes since the beginning: their rate is what the page draws."""
-        t = now - self.started
-        mean = (31e6 if direction else 74e6) / (1 + 2.5 * pipe)
-        waves = ((23, 0.35), (7.3, 0.2), (2.9, 0.12), (131, 0.3))
-        return round(
-            mean * t
-            + sum(mean * a * p / 6.283 * math.sin(6.283 * t / p + direction) for p, a in waves)
-        )
-
-    def _pipe(self, i: int, now: float) -> dict[str, Any]:
-        active = self._active(i, now)
-        waiting = round(active * 0.05)
-        ended = {cause: count // (1 + 3 * i) for cause, count in CAUSES.items()}
-        established = sum(ended.values()) + active - waiting + round((now - self.started) * 1.7)
-        sealed, opened = self._moved(i, now, 1), self._moved(i, now, 0)
-        return {
-            "name": self._name(self.scenario.pipes[i]),
-            "mode": "decrypt" if i == 0 else "encrypt",
-            "source": self._name(f"[0.0.0.0]:{8025 + i}"),
-            "targets": [
+            "name": name("mail"),
+            "state": scenario.state,
+            "ready": scenario.state == "serving",
+            "started": now - 11 * 86400 - 7421,
+            "generation": 4,
+            "last_reload": {"at": now - 5230, "error": name("") and name("no such key")},
+            "pipes": [
                 {
-                    "name": self._name(f"{self.scenario.pipes[i]}.internal:{25 + i}"),
-                    "addresses": [f"[10.0.{i}.{n}]:{25 + i}" for n in (17, 18)],
-                    "resolved": now - 42,
-                    "state": "up" if i == 0 else "unknown",
-                    "connections": active,
-                    "failures": 12 if i == 0 else 0,
+                    "name": name("mail"),
+                    "mode": "decrypt",
+                    "source": name("[0.0.0.0]:8025"),
+                    "targets": [
+                        {
+                            "name": name("mail.internal:25"),
+                            "addresses": ["[10.0.0.17]:25", "[10.0.0.18]:25"],
+                            "resolved": now - 42,
+                            "state": "up",
+                            "connections": 0,
+                            "failures": 12,
+                        }
+                    ],
+                    "keys": [{"name": name("mail.key"), "active": 0, "last_seen": now}],
+                    "limit": 500,
+                    "unauthenticated_limit": 375,
                 }
             ],
-            "keys": [
-                {"name": self._name("mail.key"), "active": active, "last_seen": now - 0.4},
-            ],
-            "connections": {
-                "active": active,
-                "unauthenticated": waiting,
-                "limit": 500 if i == 0 else 0,
-                "unauthenticated_limit": 375 if i == 0 else 0,
-                "accepted": established + ended["no_key"],
-                "established": established,
-                "ended": ended,
-            },
-            "bytes": {"sealed": sealed, "opened": opened},
-            "packets": {"sealed": sealed // 900, "opened": opened // 900},
+            "workers": [worker(slot) for slot in (1, 2)],
         }
 
-    def _worker(self, serial: int, now: float) -> dict[str, Any]:
-        pipes = range(len(self.scenario.pipes))
-        share = 0.47 if serial == 3 else 0.53
-        return {
-            "id": serial,
-            "pid": 4709 + serial,
-            "generation": 4,
-            "state": "draining" if self.scenario.state == "draining" else "serving",
-            "active": round(share * sum(self._active(i, now) for i in pipes)),
-            "unauthenticated": 3,
-            "accepted": round(share * (now - self.started)),
-            "established": round(share * (now - self.started) * 0.99),
-            "sealed": round(share * sum(self._moved(i, now, 1) for i in pipes)),
-            "opened": round(share * sum(self._moved(i, now, 0) for i in pipes)),
-            "cpu_seconds": share * 0.31 * (now - self.started),
-            "memory_bytes": 11_534_336 if serial == 3 else None,
-        }
 
-    def _field(self, c: Connection, field: str, now: float) -> Any:
-        return FIELDS[field](self, c, now)
-
-    def _row(self, c: Connection, now: float) -> dict[str, Any]:
-        return {name: field(self, c, now) for name, field in FIELDS.items()}
-
-    def key_of(self, c: Connection) -> str:
-        return "" if c.state in ("handshake", "connecting") else self._name("mail.key")
-
-    def target_of(self, c: Connection) -> str:
-        return "" if c.state == "handshake" else f"[10.0.{c.pipe}.17]:{25 + c.pipe}"
-
-    def pipe_of(self, c: Connection) -> str:
-        return self._name(self.scenario.pipes[c.pipe])
+def worker(slot: int) -> dict[str, Any]:
+    return {"id": slot, "pid": 4711 + slot, "generation": 4, "state": "serving", "slot": slot}
 
 
-def _peer(chance: random.Random) -> str:
+def _peer(chance: random.Random) -> tuple[str, int]:
     port = chance.randrange(32768, 61000)
     if chance.random() < 0.2:
-        return f"[2001:db8:{chance.randrange(65536):x}::{chance.randrange(65536):x}]:{port}"
+        return f"2001:db8:{chance.randrange(65536):x}::{chance.randrange(1, 65536):x}", port
     network = chance.choice(("198.51.100", "203.0.113", "192.0.2"))
-    return f"[{network}.{chance.randrange(1, 255)}]:{port}"
-
-
-def _rate(c: Connection, now: float, share: float) -> int:
-    if c.state != "relaying":
-        return 0
-    return round(share * c.busy * (1 + math.sin(now / c.period + c.number)))
-
-
-FIELDS: dict[str, Callable[[Example, Connection, float], Any]] = {
-    "id": lambda e, c, now: f"{c.worker}-{c.number}",
-    "pipe": lambda e, c, now: e.pipe_of(c),
-    "key": lambda e, c, now: e.key_of(c),
-    "worker": lambda e, c, now: c.worker,
-    "peer": lambda e, c, now: c.peer,
-    "target": lambda e, c, now: e.target_of(c),
-    "state": lambda e, c, now: c.state,
-    "age": lambda e, c, now: max(0, int(now - c.begun)),
-    "idle": lambda e, c, now: int(c.busy == 0) * int(now - c.begun),
-    "sealed": lambda e, c, now: int(0.3 * c.busy * (now - c.begun)),
-    "opened": lambda e, c, now: int(0.7 * c.busy * (now - c.begun)),
-    "sealed_rate": lambda e, c, now: _rate(c, now, 0.3),
-    "opened_rate": lambda e, c, now: _rate(c, now, 0.7),
-    "queued": lambda e, c, now: c.number % 7 * 9731 if c.busy > 500_000 else 0,
-}
+    return f"{network}.{chance.randrange(1, 255)}", port

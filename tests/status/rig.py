@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import os
 import socket
 import subprocess
@@ -14,13 +15,15 @@ from typing import Any
 
 from spiped.net.address import resolve
 from spiped.net.reactor import READ, Reactor
+from spiped.observe.facts import Facts
+from spiped.observe.view import View
 from spiped.service.listener import listen
 from spiped.status.page import load
 from spiped.status.routes import Routes
 from spiped.status.server import Server
-from spiped.status.source import Source
 from tests.daemons import Peer
 from tests.helpers import ROOT
+from tests.status.example import Daemon, Scenario, counters_for
 
 
 class Answer:
@@ -47,7 +50,6 @@ class Answer:
         return self.status, headers, self.body
 
 
-
 def read_answer(peer: Peer, method: str = "GET") -> Answer:
     """The next response on a connection on which one request is answered at a time."""
     response = http.client.HTTPResponse(peer.sock, method=method)
@@ -58,36 +60,18 @@ def read_answer(peer: Peer, method: str = "GET") -> Answer:
 def parse(stream: bytes, *methods: str) -> list[Answer]:
     """The responses in a stream that has ended, to requests with these methods (default: GET)."""
 
-    class File:
-        """What HTTPResponse wants of a socket."""
+    class Stream(io.BytesIO):
+        """What HTTPResponse wants of a socket; not closed by the one who has read enough."""
 
-        def __init__(self, data: bytes) -> None:
-            import io
+        def makefile(self, mode: str) -> Stream:
+            return self
 
-            self._file = io.BytesIO(data)
+        def close(self) -> None: ...
 
-        def makefile(self, mode: str) -> Any:
-            file = self._file
-
-            class Shared:
-                """Reads on, and is not closed by the one who has read enough."""
-
-                read, readline, readinto = file.read, file.readline, file.readinto
-
-                def close(self) -> None: ...
-
-                def flush(self) -> None: ...
-
-            return Shared()
-
-        @property
-        def is_over(self) -> bool:
-            return self._file.tell() == len(self._file.getbuffer())
-
-    file = File(stream)
+    file = Stream(stream)
     answers = []
     wanted = list(methods)
-    while not file.is_over:
+    while file.tell() < len(stream):
         method = wanted.pop(0) if wanted else "GET"
         response = http.client.HTTPResponse(file, method=method)  # type: ignore[arg-type]
         response.begin()
@@ -95,7 +79,9 @@ def parse(stream: bytes, *methods: str) -> list[Answer]:
     return answers
 
 
-def request(target: str = "/ready", *headers: str, method: str = "GET", version: str = "1.1") -> bytes:
+def request(
+    target: str = "/ready", *headers: str, method: str = "GET", version: str = "1.1"
+) -> bytes:
     """The bytes of a request; a Host is added if none is given."""
     lines = [f"{method} {target} HTTP/{version}", *headers]
     if not any(header.lower().startswith("host:") for header in headers):
@@ -135,6 +121,14 @@ class Status:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def order(self, line: str) -> None:
+        """Have the example do something (`tests.status.serve`); it has been done."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == "done\n"
+
     def end(self) -> tuple[int, str]:
         """End it as a supervisor does; its exit status, and what it has said."""
         assert self.process.stdin is not None
@@ -168,6 +162,8 @@ def serving(*addresses: str, **options: Any) -> Iterator[Status]:
         assert process.stdin is not None
         if not process.stdin.closed:
             process.stdin.close()
+        if process.stderr is not None and not process.stderr.closed:
+            sys.stderr.write(process.stderr.read())  # shown if the test has failed
         process.wait(30)
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
@@ -175,11 +171,15 @@ def serving(*addresses: str, **options: Any) -> Iterator[Status]:
 
 
 @contextmanager
-def server(source: Source, *addresses: str) -> Iterator[None]:
+def server(*addresses: str, connections: int = 10) -> Iterator[None]:
     """A server in a thread of this process, for tests that change its limits."""
     listeners = [listen(resolve(address)[0], keepalive=True) for address in addresses]
+    scenario = Scenario(connections=connections)
+    counters, facts = counters_for(scenario), Facts()
+    Daemon(scenario, counters, facts)
     reactor = Reactor()
-    served = Server(reactor, [each.sock for each in listeners], Routes(source, load()))
+    routes = Routes(View(counters, facts), load())
+    served = Server(reactor, [each.sock for each in listeners], routes)
     ours, theirs = socket.socketpair()
     failed: list[BaseException] = []
 

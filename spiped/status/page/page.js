@@ -5,6 +5,7 @@
 
 const STATUS_EVERY = 1000; // milliseconds
 const CONNECTIONS_EVERY = 2000;
+const CONNECTIONS_SHARE = 50; // of the time, at most one part in so many is spent on that list
 const PATIENCE = 5000; // milliseconds until an answer counts as missing
 const HISTORY = 300; // seconds that charts show
 const LISTED = 100; // connections of the live list
@@ -169,12 +170,15 @@ function addPoint(chart, time, first, second) {
   drawChart(chart);
 }
 
-// The least of 1, 2, 5, 10, … that is not less.
+// The least of 1, 1.5, 2, 3, … that is not less.
 function roundUp(value) {
   if (value <= 4) return 4;
   const power = 10 ** Math.floor(Math.log10(value));
-  return power * [1, 2, 4, 5, 8, 10].find((step) => step * power >= value);
+  return power * [1, 1.5, 2, 3, 4, 6, 8, 10].find((step) => step * power >= value);
 }
+
+// Without zeros at the end of a fraction.
+const short = (text) => text.replace(/(\.\d*?)0+(?=\u2009)/, "$1").replace(".\u2009", "\u2009");
 
 function drawChart(chart) {
   const { element, points, format } = chart;
@@ -190,9 +194,9 @@ function drawChart(chart) {
   element.replaceChildren();
   for (const part of [0, 0.5, 1]) {
     svg(element, "line", { class: "grid", x1: left, x2: width, y1: y(top * part), y2: y(top * part) });
-    svg(element, "text", { x: left - 8, y: y(top * part) + 4, "text-anchor": "end" }, format(top * part));
+    svg(element, "text", { x: left - 8, y: y(top * part) + 4, "text-anchor": "end" }, short(format(top * part)));
   }
-  for (const minutes of [5, 4, 3, 2, 1]) {
+  for (const minutes of width < 480 ? [5, 3, 1] : [5, 4, 3, 2, 1]) {
     const anchor = minutes * 60 === HISTORY ? "start" : "middle";
     svg(element, "text", { x: x(last - minutes * 60), y: height - 2, "text-anchor": anchor }, `−${minutes} min`);
   }
@@ -238,7 +242,7 @@ function drawLegend(chart, point) {
 // What is shown
 
 const throughput = makeChart("throughput", ["sealed", "opened"], (v) => amount(v, "B/s"));
-const load = makeChart("load", ["open", "not authenticated"], (v) => whole.format(Math.round(v)));
+const load = makeChart("load", ["open", "unauthenticated"], (v) => whole.format(Math.round(v)));
 
 const connections = makeTable(
   "connections",
@@ -287,7 +291,7 @@ const targets = makeTable(
     ["state", "State", "word"],
     ["addresses", "Addresses", "text"],
     ["resolved", "Looked up, ago", "time"],
-    ["failures", "Failures", "count"],
+    ["failures", "Failures", "count", (value) => value !== undefined],
   ],
   "name",
   false,
@@ -356,15 +360,14 @@ function showStatus(status) {
   // another start of the daemon begins to count anew
   const goesOn = before && passed > 0 && before.started === now.started && now.sealed >= before.sealed;
   const rate = (field) => (goesOn ? Math.max(0, (now[field] - before[field]) / passed) : null);
-  if (before && before.started !== now.started) firstEnds = now.ends;
-  before = now;
-
   const sealed = rate("sealed");
   const opened = rate("opened");
   const accepted = rate("accepted");
+  if (before && before.started !== now.started) firstEnds = now.ends;
+  before = now;
   put(byId("active"), whole.format(now.active));
-  const limit = now.limit ? `of at most ${whole.format(now.limit)}, ` : "";
-  put(byId("active-note"), `${limit}${whole.format(now.unauthenticated)} not authenticated`);
+  const limit = now.limit ? `limit ${whole.format(now.limit)} · ` : "";
+  put(byId("active-note"), `${limit}${whole.format(now.unauthenticated)} unauthenticated`);
   put(byId("new"), accepted === null ? "–" : accepted.toFixed(accepted < 10 ? 1 : 0));
   put(byId("new-note"), `${whole.format(now.accepted)} accepted`);
   put(byId("sealed"), sealed === null ? "–" : amount(sealed, "B/s"));
@@ -432,6 +435,7 @@ async function askForConnections() {
   clearTimeout(timer);
   const order = connections.descending ? "desc" : "asc";
   const limit = isWhole ? 0 : LISTED;
+  const begun = performance.now();
   try {
     const answer = await get(`/connections?sort=${connections.sort}&order=${order}&limit=${limit}`);
     if (mine !== asked) return;
@@ -443,7 +447,8 @@ async function askForConnections() {
     if (mine !== asked) return;
     trouble("connections", `The list of connections is old (${error.message}).`);
   }
-  if (!isWhole) timer = setTimeout(askForConnections, CONNECTIONS_EVERY);
+  const pause = Math.max(CONNECTIONS_EVERY, CONNECTIONS_SHARE * (performance.now() - begun));
+  if (!isWhole) timer = setTimeout(askForConnections, pause);
 }
 
 connections.afterwards = () => {
