@@ -9,6 +9,7 @@ from spiped.options.table import Option, options_of
 WIDTH = 79
 INDENT = 4
 HELP_COLUMN = 8
+VERB_COLUMN = 2
 
 WITH_VERBS = "spipedctl"  # the program that has a verb behind its options
 
@@ -49,7 +50,7 @@ def _verbs() -> str:
     from spiped.options.verbs import VERBS  # which no other program needs
 
     entries = [
-        f"  {verb.name} {verb.argument}".rstrip() + "\n" + _wrap(verb.help, HELP_COLUMN)
+        _wrap(f"{verb.name} {verb.argument}", VERB_COLUMN) + _wrap(verb.help, HELP_COLUMN)
         for verb in VERBS
     ]
     return "verbs:\n\n" + "\n".join(entries)
