@@ -90,7 +90,7 @@ def test_a_client_that_leaves_without_a_word_is_forgotten(server: Controlled) ->
                 client.send(data)
     assert server.ask("show version")["ok"] is True
     wait_until(
-        lambda: psutil.Process(server.daemon.pid).num_fds() == before, "no descriptor is left"
+        lambda: psutil.Process(server.daemon.pid).num_fds() <= before, "no descriptor is left"
     )
 
 

@@ -11,8 +11,12 @@ from tests.helpers import ROOT
 PAGE = (ROOT / "docs" / "control.md").read_text()
 
 
+def section(begin: str, end: str) -> str:
+    return PAGE.partition(begin)[2].partition(end)[0]
+
+
 def test_every_reason_is_there() -> None:
-    rows = re.findall(r"^\| `([a-z_]+)` \|", PAGE.partition("| reason |")[2], re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z_]+)` \|", section("| reason |", "## Verbs"), re.MULTILINE)
     reasons = {
         value for name, value in vars(protocol).items() if name.isupper() and isinstance(value, str)
     }
@@ -20,8 +24,7 @@ def test_every_reason_is_there() -> None:
 
 
 def test_every_verb_is_there_with_its_words() -> None:
-    verbs = PAGE.partition("## Verbs")[2].partition("## Events")[0]
-    requests = " ".join(re.findall(r"`([^`]+)`", verbs))
+    requests = " ".join(re.findall(r"`([^`]+)`", section("## Verbs", "## Events")))
     for verb in VERBS:
         if verb.is_request:
             assert re.search(rf"\b{verb.name}\b", requests)

@@ -143,7 +143,8 @@ FIELDS = {
 def page() -> str:
     """The page as it should be."""
     parts = [INTRODUCTION, *_rows({reason.word: text for reason, text in CAUSES.items()})]
-    parts += [EVENTS, *map(_event, KINDS.values())]
+    kinds = sorted(KINDS.values(), key=lambda kind: str(kind.make.__module__))  # `common` first
+    parts += [EVENTS, *map(_event, kinds)]
     return "".join([*parts, FIELD_TABLE, *_rows(FIELDS)])
 
 
