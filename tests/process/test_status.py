@@ -28,6 +28,7 @@ from tests.daemons import (
     ours,
     wait_until,
 )
+from tests.process.memory import hash_of, where_is
 
 TRANSPORTS = ["unix", "tcp"]
 
@@ -342,6 +343,17 @@ def test_the_status_process_has_no_key_and_can_write_to_nothing(stage: Stage) ->
     status = Path(f"/proc/{pid}/status").read_text()
     assert "Seccomp:\t2" in status
     assert "NoNewPrivs:\t1" in status
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can look into the memory of a process")
+def test_the_memory_of_the_status_process_has_no_key(stage: Stage) -> None:
+    stage.env["SPIPED_BACKEND"] = "native"  # the pure one may leave copies behind
+    key = os.urandom(32)
+    stage.write("key", key)
+    server, client, _ = pair(stage)
+    assert is_echoed(client.source)
+    assert where_is(server.pid, hash_of(key)) != []
+    assert where_is(status_process(server), hash_of(key)) == []
 
 
 # The operator's mistakes
