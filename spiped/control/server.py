@@ -311,7 +311,7 @@ class Client:
         if answer is not None:
             self._later = None
             self._conclude(answer)
-            self._go_on()
+            self._reactor.compute(self._go_on)
 
     def _conclude(self, answer: Answer) -> None:
         """Send the answer to a request, of which others are to know if it has changed something."""

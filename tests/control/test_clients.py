@@ -58,6 +58,17 @@ def test_a_request_may_come_in_pieces_and_several_at_once(server: Controlled) ->
         assert client.ask("w version")["ok"] is True
 
 
+def test_any_number_of_requests_may_come_at_once(server: Controlled) -> None:
+    """Also of those whose answer could be awaited."""
+    requests = [b"wait ready\n", b"show version\n", b"kill 1-1\n", b"wait drained 0\n"] * 25
+    with server.connect() as client:
+        client.send(b"".join(requests) * 2).finish()
+        answers = [client.receive() for _ in range(2 * len(requests))]
+        assert [(answer or {})["ok"] for answer in answers[:4]] == [True, True, False, False]
+        assert None not in answers
+        assert client.receive() is None
+
+
 @pytest.mark.parametrize("request_", [b"show version\n", b"show version", b"show version\r\n"])
 def test_a_client_may_have_ended_its_direction(server: Controlled, request_: bytes) -> None:
     with server.connect() as client:
