@@ -125,7 +125,9 @@ def _listen_at_path(
     """
     directory = _lock(os.path.dirname(path))
     try:
-        _remove_stale(path, may_replace)
+        _remove_stale(path)
+        if may_replace(path):
+            os.unlink(path)
         umask = None if mode is None else os.umask(0o777 & ~mode)
         try:
             sock.bind(path)
@@ -154,16 +156,12 @@ def _lock(path: str) -> int | None:
     return directory
 
 
-def _remove_stale(path: str, may_replace: Callable[[str], bool]) -> None:
-    """Remove a UNIX socket on which nobody listens: what is left of a program that was killed.
-
-    Or one whose owner can do without it.
-    """
+def _remove_stale(path: str) -> None:
+    """Remove a UNIX socket on which nobody listens: what is left of a program that was killed."""
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.setblocking(False)
-            error = probe.connect_ex(path)
-        if error == errno.ECONNREFUSED or (error == 0 and may_replace(path)):
-            os.unlink(path)
+            if probe.connect_ex(path) == errno.ECONNREFUSED:
+                os.unlink(path)
