@@ -20,7 +20,7 @@ INTERPRETER ?= $(shell $(PYTHON) -c 'import sys; print(sys.executable)')
 SOURCES := setup.py pyproject.toml spiped/__init__.py $(shell find _native -name '*.[ch]' -o -name '*.cdef' -o -name '*.py')
 PYTHON_FILES := setup.py _native spiped tests bench
 
-.PHONY: all build demo test check bench bench-quick bench-kernels counts counts-update sanitize fuzz fault soak flood dist install uninstall clean FORCE
+.PHONY: all build demo test acceptance check bench bench-quick bench-kernels counts counts-update sanitize fuzz fault soak flood dist install uninstall clean FORCE
 
 all: build
 
@@ -37,7 +37,8 @@ $(VENV)/ready: pyproject.toml $(VENV)/interpreter
 	$(PYTHON) -m venv $(VENV) || { \
 	    echo 'Python lacks venv: on Debian, apt-get install python3-venv python3-dev' >&2; exit 1; }
 	$(BIN)/pip install -q --upgrade pip 'setuptools>=66' 'cffi>=1.15'
-	$(BIN)/pip install -q 'pycryptodome>=3.11' 'psutil>=5.9' 'rich>=13' 'pytest>=8' 'hypothesis>=6.100'
+	$(BIN)/pip install -q 'pycryptodome>=3.11' 'psutil>=5.9' 'h11>=0.14' 'rich>=13' \
+	    'pytest>=8' 'hypothesis>=6.100' 'prometheus-client>=0.16'
 	touch $@
 
 # Another interpreter needs another environment; without PYTHON=, the one that is there will do.
@@ -62,6 +63,10 @@ demo: build
 
 test: build
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# What takes minutes, or tools and packages from elsewhere.
+acceptance: build
+	$(BIN)/python -m pytest -m acceptance $(PYTEST_ARGS)
 
 check: build $(VENV)/checkers
 	$(BIN)/ruff check $(PYTHON_FILES)
@@ -126,19 +131,19 @@ dist: $(VENV)/ready
 # Under any umask: what is installed is for everybody.
 install:
 	umask 022 && \
-	mkdir -p $(DESTDIR)$(LIBDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(MAN1DIR) && \
+	mkdir -p '$(DESTDIR)$(LIBDIR)' '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(MAN1DIR)' && \
 	$(PYTHON) -m venv $(INSTALLER) && \
-	$(INSTALLER)/bin/pip install -q --target $(DESTDIR)$(LIBDIR).new . && \
-	rm -rf $(INSTALLER) $(DESTDIR)$(LIBDIR).new/bin $(DESTDIR)$(LIBDIR) && \
-	mv $(DESTDIR)$(LIBDIR).new $(DESTDIR)$(LIBDIR) && \
-	$(PYTHON) init/program.py directory=$(DESTDIR)$(BINDIR) \
-	    interpreter=$(INTERPRETER) library=$(LIBDIR) && \
-	install -m 644 man/spiped.1 man/spipe.1 $(DESTDIR)$(MAN1DIR)
+	$(INSTALLER)/bin/pip install -q --target '$(DESTDIR)$(LIBDIR).new' '.[status,top]' && \
+	rm -rf $(INSTALLER) '$(DESTDIR)$(LIBDIR).new/bin' '$(DESTDIR)$(LIBDIR)' && \
+	mv '$(DESTDIR)$(LIBDIR).new' '$(DESTDIR)$(LIBDIR)' && \
+	$(PYTHON) init/program.py directory='$(DESTDIR)$(BINDIR)' \
+	    interpreter=$(INTERPRETER) library='$(LIBDIR)' && \
+	install -m 644 man/spiped.1 man/spipe.1 man/spiped-top.1 '$(DESTDIR)$(MAN1DIR)'
 
 uninstall:
-	rm -rf $(DESTDIR)$(LIBDIR)
-	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,spiped spipe)
-	rm -f $(addprefix $(DESTDIR)$(MAN1DIR)/,spiped.1 spipe.1)
+	rm -rf '$(DESTDIR)$(LIBDIR)'
+	rm -f '$(DESTDIR)$(BINDIR)/spiped' '$(DESTDIR)$(BINDIR)/spipe' '$(DESTDIR)$(BINDIR)/spiped-top'
+	rm -f '$(DESTDIR)$(MAN1DIR)/spiped.1' '$(DESTDIR)$(MAN1DIR)/spipe.1' '$(DESTDIR)$(MAN1DIR)/spiped-top.1'
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info spiped/_native.c spiped/_native*.so

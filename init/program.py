@@ -14,21 +14,26 @@ import os
 import sys
 from pathlib import Path
 
-PROGRAMS = ("spiped", "spipe")
+PROGRAMS = ("spiped", "spipe", "spiped-top")
 
 SHEBANG_MAX = 127  # bytes, on some systems
 
-# Where an interpreter's path is too long, or has blanks: the shell executes it, and Python sees a string.
+# Where an interpreter's path is too long, or has blanks: the shell executes it, and Python sees a
+# string.
 SHELL = """#!/bin/sh
 '''exec' '{interpreter}' {flags} "$0" "$@"
 ' '''
 """
 
-BODY = """import sys
-{library}
-from spiped.entry import {name} as main
+LIBRARY = """import sys
 
-sys.exit(main())
+sys.path.insert(0, {library!r})
+
+"""
+
+BODY = """from spiped.entry import {entry} as main
+
+main()
 """
 
 
@@ -37,8 +42,8 @@ def text_of(name: str, interpreter: str, library: str | None) -> str:
     shebang = f"#!{interpreter} {flags}\n"
     if len(os.fsencode(shebang)) > SHEBANG_MAX or " " in interpreter:
         shebang = SHELL.format(interpreter=interpreter.replace("'", "'\\''"), flags=flags)
-    path = "" if library is None else f"\nsys.path.insert(0, {library!r})\n"
-    return shebang + BODY.format(library=path, name=name)
+    path = "" if library is None else LIBRARY.format(library=library)
+    return shebang + path + BODY.format(entry=name.replace("-", "_"))
 
 
 def main() -> None:

@@ -1,7 +1,5 @@
 """``python -m spiped``: the daemon."""
 
-import sys
-
 from spiped.entry import spiped
 
-sys.exit(spiped())
+spiped()

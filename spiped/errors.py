@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import errno
+import os
 
 
 class OperatorError(Exception):
@@ -14,6 +16,11 @@ class OperatorError(Exception):
     @property
     def lines(self) -> tuple[str, ...]:
         return tuple(str(line) for line in self.args)
+
+    @property
+    def line(self) -> str:
+        """All of it in one line, for a log."""
+        return ": ".join(reversed(self.lines))
 
 
 class LookupFailed(OperatorError):
@@ -49,15 +56,26 @@ class PacketError(PeerError):
     """A packet was refused."""
 
 
+# How it shows that the system does not let us have something
+REFUSALS = (OSError, MemoryError)
+
+
 def as_operator_error(error: Exception) -> OperatorError:
     """A refusal of the system, in words: which one it was cannot be told any more."""
     if isinstance(error, OperatorError):
         return error
-    if isinstance(error, OSError):
-        return OperatorError(f"The system refuses what is needed: {describe(error)}")
-    return OperatorError("There is not enough memory")
+    return OperatorError(f"The system refuses what is needed: {describe(error)}")
 
 
-def describe(error: OSError) -> str:
-    """What the system says of an error, without the number and the file name."""
-    return error.strerror or str(error)
+def describe(error: Exception) -> str:
+    """What the system says of a refusal, without the number and the file name."""
+    if isinstance(error, MemoryError):
+        return os.strerror(errno.ENOMEM)
+    return getattr(error, "strerror", None) or str(error)
+
+
+def describe_open(error: OSError) -> str:
+    """The same for a file that is to be written to, and was opened without waiting."""
+    if error.errno == errno.ENXIO:
+        return "it is a named pipe that nobody reads, or a socket"
+    return describe(error)

@@ -119,6 +119,13 @@ def family_of(pid: int) -> set[int]:
     return set()
 
 
+def is_status(pid: int) -> bool:
+    """A child of a daemon is the one that tells the status."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).name() == "spiped: status"
+    return False
+
+
 @contextmanager
 def asleep(pids: set[int]) -> Iterator[None]:
     """These processes do nothing meanwhile."""
@@ -396,7 +403,8 @@ class Daemon(Program):
     @property
     def workers(self) -> list[int]:
         """The process ids of the workers that there are now."""
-        return sorted(pid for pid in family_of(self.pid) - {self.pid} if not is_gone(pid))
+        children = family_of(self.pid) - {self.pid}
+        return sorted(pid for pid in children if not is_gone(pid) and not is_status(pid))
 
     def wait_until_gone(self) -> None:
         wait_until(lambda: self.is_gone, "the daemon is gone")
@@ -520,8 +528,7 @@ class Stage:
             process = subprocess.Popen(
                 words,
                 env={**os.environ, **self.env},
-                cwd=self.directory,
-                **{"stderr": file} | options,
+                **{"cwd": self.directory, "stderr": file} | options,
             )
         return process, stderr
 

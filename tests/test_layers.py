@@ -19,13 +19,13 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # From the bottom to the top.  A module imports from lower layers, and from its own package.
 LAYERS = [
-    {"", "errors", "lean_typing"},
+    {"", "descriptor_names", "errors", "lean_typing"},
     {"crypto", "net", "options"},
     {"process"},
     {"observe", "proto"},
-    {"plane"},
+    {"plane", "status"},
     {"sandbox"},
-    {"service", "stdio"},
+    {"service", "stdio", "top"},
     {"command"},
     {"entry"},
     {"__main__"},
@@ -101,6 +101,25 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 def test_only_three_modules_touch_the_extension(path: Path) -> None:
     touches = any(module.startswith(EXTENSION) for module in imported(path))
     assert touches <= (name(path) in MAY_TOUCH_THE_EXTENSION)
+
+
+STATUS_MAY_IMPORT = {"", "errors", "lean_typing", "net", "observe", "process", "status"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_the_status_server_is_by_itself(path: Path) -> None:
+    """It has no key, and makes no connections: it knows of neither."""
+    ours = {unit(module) for module in imported(path) if module.split(".")[0] == "spiped"}
+    if name(path).startswith("status/"):
+        assert ours <= STATUS_MAY_IMPORT
+    elif not name(path).startswith("service/"):
+        assert "status" not in ours
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_only_the_status_server_speaks_http(path: Path) -> None:
+    speaks = any(module.split(".")[0] == "h11" for module in imported(path))
+    assert speaks <= name(path).startswith("status/")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "proto").glob("*.py")), ids=name)

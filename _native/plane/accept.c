@@ -7,6 +7,7 @@
 #ifdef __linux__
 
 #include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -72,16 +73,38 @@ take(struct plane *plane, struct sockaddr_storage *peer, socklen_t *length)
 	return fd;
 }
 
+/* Have it reported that a connection has begun. */
+static void
+announce(struct plane *plane, const struct arrival *arrival)
+{
+	struct plane_ending *begun;
+
+	if (plane->begun_count == BEGUN_MOST)
+		return;			/* one is accepted per turn, and all are reported after it */
+	begun = &plane->begun[plane->begun_count++];
+	*begun = (struct plane_ending){ .number = arrival->number, .cause = PLANE_BEGUN };
+	if (arrival->peer_length <= sizeof(begun->peer.bytes)) {
+		begun->peer.length = (uint32_t)arrival->peer_length;
+		memcpy(begun->peer.bytes, arrival->peer, arrival->peer_length);
+	}
+}
+
 static int
 take_and_begin(struct plane *plane)
 {
 	struct sockaddr_storage peer;
+	struct arrival arrival;
 	socklen_t length = sizeof(peer);
 	int fd = take(plane, &peer, &length);
 
-	return fd >= 0 && begin(plane, &(struct arrival){
+	if (fd < 0)
+		return 0;
+	arrival = (struct arrival){
 		.fd = fd, .number = ++plane->accepted, .peer = &peer, .peer_length = length,
-	});
+	};
+	if (plane->reports_begun)
+		announce(plane, &arrival);
+	return begin(plane, &arrival);
 }
 
 /*

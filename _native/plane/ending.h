@@ -2,7 +2,7 @@
 #define PLANE_ENDING_H
 
 /*
- * How a connection has ended, as the caller is told.
+ * How a connection has ended, as the caller is told; or that one has begun.
  */
 
 #include <stdint.h>
@@ -33,7 +33,8 @@ enum plane_cause {
 	PLANE_SAME_ROLE,		/* as enum handshake_status */
 	PLANE_OVERLOAD,			/* more came than could be computed in time; only ever counted */
 	PLANE_KILLED,			/* by plane_kill(); no side */
-	PLANE_CAUSES
+	PLANE_CAUSES,
+	PLANE_BEGUN			/* no end: it has been accepted; only .number and .peer are set */
 };
 
 /* Which of the two sockets.  The target's is the crypt one of ROLE_C and the plain one of ROLE_S. */

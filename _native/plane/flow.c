@@ -8,7 +8,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "counters.h"
@@ -202,6 +204,17 @@ flows_send_rest(struct flows *flows, int side)
 	flows->entry->unsent[side] = flow->unsent_end - flow->unsent_start;
 	if (flow->unsent_start == flow->unsent_end)
 		free_unsent(flows, side);
+}
+
+void
+batch_give_back(struct batch *batch)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t begin = ((uintptr_t)batch + page - 1) / page * page;
+	uintptr_t end = (uintptr_t)(batch + 1) / page * page;
+
+	wipe(batch, sizeof(*batch));	/* whole pages alone can be given back */
+	madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
 void

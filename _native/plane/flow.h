@@ -70,6 +70,9 @@ void flows_release(struct flows *flows);
  */
 void flows_fail(struct flows *flows, int side, enum plane_cause cause, int error);
 
+/* Give the memory of a batch back to the system until it is used again. */
+void batch_give_back(struct batch *batch);
+
 /* Move at most so many packets (<= BATCH_PACKETS) from endpoint `side` to the other, and count what they
  * carry.  flows_can_receive() holds. */
 void flows_move(struct flows *flows, int side, size_t packets, struct batch *batch,

@@ -28,13 +28,14 @@ plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,
 	uint64_t deadline_ms = timeout_ms < 0 ? UINT64_MAX : timeout_ms == 0 ? 0 :
 	    clock_now_ms() + (uint64_t)timeout_ms;
 	const struct link *ended = &plane->queue[QUEUE_ENDED];
-	size_t count = 0;
+	size_t count;
 
 	do {
 		*wanted = turn(plane, turn_time_to_wait(plane, deadline_ms));
-	} while (*wanted == 0 && list_is_empty(ended) &&
+	} while (*wanted == 0 && list_is_empty(ended) && plane->begun_count == 0 &&
 	    (deadline_ms == UINT64_MAX || (deadline_ms > 0 && clock_now_ms() < deadline_ms)));
 
+	count = report_take_begun(plane, endings);
 	while (count < room && !list_is_empty(ended))
 		report_take(plane, &endings[count++]);
 	if (plane->room_made)
@@ -56,11 +57,16 @@ plane_serve(struct plane *plane, const struct plane_service *service)
 
 	if (error == 0) {
 		plane->stopping = 0;
-		plane->reports_clean = service->tell_clean;
-		plane->reports_left = service->tell_left;
+		report_choose(plane, service->tell_clean, service->tell_left, service->tell_begun);
 		plane->budget = (struct budget){ .left = service->tell_burst };
 	}
 	return error;
+}
+
+void
+plane_report(struct plane *plane, int clean, int left, int begun)
+{
+	report_choose(plane, clean, left, begun);
 }
 
 void
@@ -104,6 +110,12 @@ plane_abort_all(struct plane *plane)
 	lifecycle_abort_all(plane);
 }
 
+void
+plane_give_back(struct plane *plane)
+{
+	batch_give_back(&plane->batch);
+}
+
 struct plane *
 plane_new(int control, uint64_t *counters, struct plane_entry *entries, size_t count)
 {
@@ -135,7 +147,8 @@ plane_new(int control, uint64_t *counters, struct plane_entry *entries, size_t c
 	plane->accepting = (struct accepting){ .service.listener = -1 };
 	plane->computing = (struct computing){ 0 };
 	plane->yielded_ms = 0;
-	plane->reports_clean = plane->reports_left = 0;
+	report_choose(plane, 0, 0, 0);
+	plane->begun_count = 0;
 	plane->budget = (struct budget){ 0 };
 	return plane;
 }

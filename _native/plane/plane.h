@@ -59,6 +59,9 @@ void plane_free(struct plane *plane);
  */
 int plane_serve(struct plane *plane, const struct plane_service *service);
 
+/* Change .tell_clean, .tell_left and .tell_begun. */
+void plane_report(struct plane *plane, int clean, int left, int begun);
+
 /* Accept no more; when the last connection has ended, plane_run() tells PLANE_DRAINED. */
 void plane_stop_serving(struct plane *plane);
 
@@ -87,5 +90,8 @@ int plane_kill(struct plane *plane, uint64_t number);
 
 /* Reset every connection; plane_run() will report them. */
 void plane_abort_all(struct plane *plane);
+
+/* Erase what is left of data that has moved, and give the memory back to the system until more moves. */
+void plane_give_back(struct plane *plane);
 
 #endif

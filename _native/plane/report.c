@@ -1,5 +1,5 @@
 /*
- * Reporting connections that have ended: described for the caller, or forgotten.
+ * Reporting connections that have begun, and that have ended: described for the caller, or forgotten.
  */
 #include "report.h"
 
@@ -10,6 +10,24 @@
 #include "clock.h"
 #include "connection.h"
 #include "counters.h"
+
+void
+report_choose(struct plane *plane, int clean, int left, int begun)
+{
+	plane->reports_clean = clean;
+	plane->reports_left = left;
+	plane->reports_begun = begun;
+}
+
+size_t
+report_take_begun(struct plane *plane, struct plane_ending *begun)
+{
+	size_t count = plane->begun_count;
+
+	memcpy(begun, plane->begun, count * sizeof(*begun));
+	plane->begun_count = 0;
+	return count;
+}
 
 /* May one more failure be reported? */
 static int

@@ -10,6 +10,8 @@
 
 #include "pipe.h"
 
+#define BEGUN_MOST 8			/* connections that one call accepts, with some to spare */
+
 struct plane_service {
 	int listener;			/* closing what it accepts means a reset (SO_LINGER) */
 	int wake;			/* an eventfd by which a plane that pauses wakes another, or -1 */
@@ -22,7 +24,8 @@ struct plane_service {
 	uint64_t unauthenticated;	/* limit: peers that have not proved to hold the key; 0: none */
 	uint64_t unauthenticated_per_source;	/* the same, from one address, in this plane */
 	int tell_clean;			/* report clean ends too, */
-	int tell_left;			/* and PLANE_LEFT, instead of only counting them */
+	int tell_left;			/* and PLANE_LEFT, instead of only counting them, */
+	int tell_begun;			/* and PLANE_BEGUN: plane_run() needs room for BEGUN_MOST */
 	uint64_t tell_burst;		/* so many failures may be reported at once, */
 	uint64_t tell_interval_ms;	/* and one more after each such time; 0: all of them */
 };

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ending.h"
 #include "entry.h"
 #include "flow.h"
 #include "list.h"
@@ -91,7 +92,10 @@ struct plane {
 	struct computing computing;
 	uint64_t yielded_ms;		/* when a bulk transfer last let others have the CPU */
 	int reports_clean;		/* clean ends of accepted connections are reported, */
-	int reports_left;		/* and PLANE_LEFT, instead of being counted only */
+	int reports_left;		/* and PLANE_LEFT, instead of being counted only, */
+	int reports_begun;		/* and that they have begun: */
+	size_t begun_count;		/* those that are to be reported */
+	struct plane_ending begun[BEGUN_MOST];
 	struct budget budget;		/* of reports of failures */
 	struct batch batch;
 };

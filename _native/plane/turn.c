@@ -178,7 +178,8 @@ static int
 is_busy(const struct plane *plane)
 {
 	return !is_empty(plane, QUEUE_READY) || !is_empty(plane, QUEUE_BULK) ||
-	    computing_is_due(plane) || !is_empty(plane, QUEUE_ENDED) || is_drained(plane);
+	    computing_is_due(plane) || !is_empty(plane, QUEUE_ENDED) || is_drained(plane) ||
+	    plane->begun_count > 0;
 }
 
 int

@@ -6,9 +6,10 @@ import os
 import sys
 from collections.abc import Callable
 
-from spiped.errors import OperatorError, as_operator_error
-from spiped.lean_typing import suppress
+from spiped.errors import REFUSALS, OperatorError, as_operator_error
+from spiped.lean_typing import NoReturn, suppress
 from spiped.observe.log.log import Log
+from spiped.observe.log.printable import printable
 from spiped.options.grammar import Help, Version
 from spiped.options.values import Usage
 
@@ -16,14 +17,14 @@ from spiped.options.values import Usage
 def program_name(default: str) -> str:
     """What a program calls itself in its messages: as it was called, unless as a Python module."""
     name = os.path.basename(sys.argv[0])
-    return name if name and not name.endswith(".py") else default
+    return printable(name) if name and not name.endswith(".py") else default
 
 
-def run_program(program: str, name: str, command: Callable[[], int]) -> int:
-    """Run a program, called by this name; returns the exit status."""
+def run_program(program: str, name: str, command: Callable[[Log], int]) -> int:
+    """Run a program, called by this name, with a log; returns the exit status."""
     log = Log(name)
     try:
-        return command()
+        return command(log)
     except Version as version:
         _print(sys.stderr, f"{name} {version}\n")
         return 0
@@ -41,9 +42,22 @@ def run_program(program: str, name: str, command: Callable[[], int]) -> int:
     except OperatorError as error:
         log.refusal(error)
         return 1
-    except (OSError, MemoryError) as error:
+    except REFUSALS as error:
         log.refusal(as_operator_error(error))
         return 1
+
+
+def leave(status: int) -> NoReturn:
+    """End with this status.
+
+    Not by way of the interpreter's end: it would go on if PYTHONINSPECT is set, and threads that
+    wait for the standard streams would be unwound by a library that is loaded only then.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with suppress(OSError, ValueError):
+                stream.flush()
+    os._exit(status)
 
 
 def _print(stream: object, text: str) -> None:

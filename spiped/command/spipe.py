@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
 
-from spiped.command.program import program_name, run_program
+from spiped.command.program import leave, program_name, run_program
 from spiped.crypto import select
 from spiped.errors import OperatorError
 from spiped.lean_typing import NoReturn
-from spiped.observe.log.events import Remark
+from spiped.observe.log.common import Remark
 from spiped.observe.log.log import Log
 from spiped.options.command_line import read_spipe
 from spiped.options.settings import PipeOptions
@@ -23,10 +24,9 @@ from spiped.stdio.session import StdioSession, pipe_settings
 ENDING = (signal.SIGHUP, signal.SIGTERM)
 
 
-def _connect(name: str, options: PipeOptions) -> int:
-    log = Log(name)
+def _connect(log: Log, options: PipeOptions) -> int:
     keep_streams_open()
-    name_process(name)
+    name_process(log.name)
     for number in ENDING:
         if not is_ignored(number):
             signal.signal(number, lambda number, frame: os._exit(0))
@@ -51,6 +51,8 @@ def _connect(name: str, options: PipeOptions) -> int:
         for number in ENDING:
             if not is_ignored(number):
                 signal.signal(number, end)
+        gc.freeze()
+        gc.enable()  # which `entry` has postponed
         message = session.run()
     finally:
         crypto.wipe_secrets()
@@ -61,9 +63,4 @@ def _connect(name: str, options: PipeOptions) -> int:
 
 def main() -> NoReturn:
     name = program_name("spipe")
-    status = run_program("spipe", name, lambda: _connect(name, read_spipe(sys.argv[1:])))
-    if sys.stderr is not None:
-        sys.stderr.flush()
-    # and not by way of the interpreter's end, in which the threads, if they still wait for the
-    # standard streams, would be unwound by a library that is loaded only then
-    os._exit(status)
+    leave(run_program("spipe", name, lambda log: _connect(log, read_spipe(sys.argv[1:]))))

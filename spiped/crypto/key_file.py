@@ -8,15 +8,12 @@ import sys
 
 from spiped.crypto import Backend, wipe
 from spiped.crypto.sizes import KEY_BYTES
-from spiped.errors import OperatorError, describe
+from spiped.descriptor_names import names_own_descriptor
+from spiped.errors import REFUSALS, OperatorError, describe
 from spiped.lean_typing import NamedTuple, NoReturn
 
 CHUNK = 65536  # key files are smaller as a rule,
 KEY_FILE_MAX = 64 << 20  # and none is larger than this: /dev/zero would never end
-
-# Where the names of a process's own descriptors are: what they name may have another meaning later.
-OWN_DESCRIPTORS = ("/dev/fd/", "/proc/self/fd/", "/proc/thread-self/fd/")
-LINKS_MAX = 40
 
 
 class Key(NamedTuple):
@@ -32,9 +29,10 @@ class KeyFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.name = os.path.basename(path).removesuffix(".key")  # what messages call the key
         # What is no regular file, but a pipe or the like, gives what it has once.
         self.can_be_read_again = (
-            path != "-" and not _is_own_descriptor(path) and os.path.isfile(path)
+            path != "-" and not names_own_descriptor(path) and os.path.isfile(path)
         )
 
     def read_first(self, crypto: Backend) -> Key:
@@ -71,7 +69,7 @@ class KeyFile:
                 self._refuse("Error reading file", "no longer a regular file")
             is_public = stat.S_ISREG(mode) and bool(mode & stat.S_IROTH)
             return Key(*self._read_all(crypto, fd), is_public)
-        except OSError as error:
+        except REFUSALS as error:
             self._refuse("Error reading file", describe(error), error)
         finally:
             if self.path != "-":
@@ -95,19 +93,3 @@ class KeyFile:
             return K, length
         finally:
             wipe(content)
-
-
-def _is_own_descriptor(path: str) -> bool:
-    """The path is, or is a link to, the name of a descriptor: /dev/stdin, say."""
-    for _ in range(LINKS_MAX):
-        path = os.path.normpath(
-            os.path.join(os.path.realpath(os.path.dirname(path) or "."), os.path.basename(path))
-        )
-        numbered = f"/proc/{os.getpid()}/fd/"
-        if path.startswith((*OWN_DESCRIPTORS, numbered)):
-            return True
-        try:
-            path = os.path.join(os.path.dirname(path), os.readlink(path))
-        except OSError:
-            return False
-    return False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import sys
 
 from spiped.errors import LookupFailed, OperatorError, describe
@@ -144,13 +143,14 @@ def encode_sockaddr(address: Any) -> bytes:
     """Of an address as Python's sockets have it; empty for that of a UNIX socket, or none."""
     if not isinstance(address, tuple):
         return b""
-    host, port, *more = address
+    host: str = address[0]
+    port: int = address[1]
     if ":" not in host:
-        return _family(socket.AF_INET) + struct.pack(">H4s8x", port, socket.inet_aton(host))
-    flow, scope = more or (0, 0)
+        return _family(socket.AF_INET) + port.to_bytes(2, "big") + socket.inet_aton(host) + bytes(8)
+    flow, scope = map(int, address[2:] or (0, 0))
     packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
-    start = struct.pack(">HI16s", port, flow, packed)
-    return _family(socket.AF_INET6) + start + struct.pack("=I", scope)
+    start = port.to_bytes(2, "big") + flow.to_bytes(4, "big")
+    return _family(socket.AF_INET6) + start + packed + scope.to_bytes(4, sys.byteorder)
 
 
 def decode_sockaddr(sockaddr: bytes) -> SocketAddress | None:
@@ -169,4 +169,4 @@ def decode_sockaddr(sockaddr: bytes) -> SocketAddress | None:
 
 
 def _family(number: int) -> bytes:
-    return struct.pack("=H", number)
+    return number.to_bytes(2, sys.byteorder)

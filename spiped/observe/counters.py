@@ -18,13 +18,15 @@ from spiped.observe import entry
 from spiped.observe.slot import (
     GAUGES,
     HISTOGRAMS,
+    PLACES,
     SLOT_BYTES,
     TIME_BOUNDS,
     TIME_WORDS,
     Field,
+    Place,
     Slot,
 )
-from spiped.process.shared_file import anonymous_file
+from spiped.process.shared_file import anonymous_file, reopen_for_reading
 
 HEADER_BYTES = 4096  # the description, and in the last 8 bytes how many slots are in use
 PAGE_BYTES = 4096
@@ -35,7 +37,7 @@ def layout(entries: int) -> dict[str, Any]:
     size = SLOT_BYTES + entries * entry.BYTES
     return {
         "slot_bytes": -(-size // PAGE_BYTES) * PAGE_BYTES,
-        "fields": {field.name: field.value for field in Field},
+        "fields": {place.name: int(place) for place in PLACES},
         "times": TIME_BOUNDS,
         "entries": {"at": SLOT_BYTES, "count": entries, "bytes": entry.BYTES},
     }
@@ -58,6 +60,7 @@ class Counters:
         self.inherited: list[Foreign | None] = [*([None] if used_on else []), *self.before]
         self.stride: int = ours["slot_bytes"] // 8  # of slots, in numbers
         self._entries = entries
+        self._may_write = True
         if used_on:
             self._file = inherited[0]
             there = (os.fstat(self._file).st_size - HEADER_BYTES) // (8 * self.stride)
@@ -74,8 +77,10 @@ class Counters:
 
     def _attach(self) -> None:
         size = HEADER_BYTES + self.slots * self.stride * 8
-        os.ftruncate(self._file, size)
-        self._map = mmap.mmap(self._file, size)
+        if self._may_write:
+            os.ftruncate(self._file, size)
+        access = mmap.ACCESS_WRITE if self._may_write else mmap.ACCESS_READ
+        self._map = mmap.mmap(self._file, size, access=access)
         whole = memoryview(self._map)
         self.view = whole[HEADER_BYTES:].cast("Q")
         self.used = whole[HEADER_BYTES - 8 : HEADER_BYTES].cast("Q")  # the number of slots in use
@@ -89,6 +94,31 @@ class Counters:
             self.slots = slots
             self._attach()
         self.used[0] = slots
+
+    def let_go(self) -> None:
+        """Have no memory, until `only_look`.
+
+        Nobody in this process may refer to a slot that was asked for before.
+        """
+        for foreign in self.before:
+            foreign.let_go()
+        self.view.release()
+        self.used.release()
+        self._map.close()
+
+    def only_look(self) -> None:
+        """See it again, unable to write, in a process that was forked to look.  Raises OSError."""
+        for foreign in self.before:
+            foreign.only_look()
+        self._may_write = False
+        self._file = reopen_for_reading(self._file)
+        self._attach()
+
+    def follow(self) -> None:
+        """See the slots that another process has added."""
+        if self.used[0] > self.slots:  # whose number the sandbox lets us see, and not the size
+            self.slots = self.used[0]
+            self._attach()
 
     def files(self) -> list[int]:
         """The descriptors of all memory in which workers count, ours first."""
@@ -120,7 +150,7 @@ class Counters:
         for field in (Field.ACTIVE, Field.UNAUTHENTICATED):
             self.view[field] = sum(before.total(field) for before in self.before)
 
-    def of_serving(self, field: Field) -> tuple[int, int]:
+    def of_serving(self, field: Place) -> tuple[int, int]:
         """How many workers accept, and the sum over these."""
         slots = range(0, len(self.view), self.stride)
         serving = [at for at in slots if self.view[at + Field.SERVING]]
@@ -163,10 +193,23 @@ class Foreign:
         layout = _layout(file) or {"slot_bytes": 8, "fields": {}}
         self._width: int = layout["slot_bytes"] // 8
         self._places = dict(_places(layout))
-        self._map = mmap.mmap(file, os.fstat(file).st_size)
+        self._attach(mmap.ACCESS_WRITE)
+
+    def _attach(self, access: int) -> None:
+        self._map = mmap.mmap(self._file, os.fstat(self._file).st_size, access=access)
         slots = (len(self._map) - HEADER_BYTES) // (self._width * 8)
         end = HEADER_BYTES + max(0, slots) * self._width * 8
         self._view = memoryview(self._map)[HEADER_BYTES:end].cast("Q")
+
+    def let_go(self) -> None:
+        """As `Counters.let_go`."""
+        self._view.release()
+        self._map.close()
+
+    def only_look(self) -> None:
+        """As `Counters.only_look`."""
+        self._file = reopen_for_reading(self._file)
+        self._attach(mmap.ACCESS_READ)
 
     def fileno(self) -> int:
         return self._file
@@ -190,11 +233,11 @@ class Foreign:
 def _places(layout: dict[str, Any]) -> Iterator[tuple[int, int]]:
     """Where both layouts have the same counter: its place in ours, and in that one."""
     names: dict[str, int] = layout["fields"]
-    for field in Field:
+    for field in PLACES:
         if field.name not in names or field is Field.ENTRIES:
             continue
         if field not in HISTOGRAMS:
-            yield field.value, names[field.name]
+            yield int(field), names[field.name]
         elif layout.get("times") == list(TIME_BOUNDS):
             for word in range(TIME_WORDS):
                 yield field + word, names[field.name] + word

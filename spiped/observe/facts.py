@@ -11,7 +11,7 @@ import mmap
 import os
 
 from spiped.lean_typing import Any
-from spiped.process.shared_file import anonymous_file
+from spiped.process.shared_file import anonymous_file, reopen_for_reading
 
 ROOM = 1 << 20  # bytes; what is not used costs nothing
 _HEAD = 16  # the number of the document, and its length
@@ -27,8 +27,21 @@ class Facts:
         """``file``: that of whoever has written before."""
         self._file = anonymous_file("spiped-facts") if file is None else file
         os.ftruncate(self._file, ROOM)
-        self._map = mmap.mmap(self._file, ROOM)
+        self._attach(mmap.ACCESS_WRITE)
+
+    def _attach(self, access: int) -> None:
+        self._map = mmap.mmap(self._file, ROOM, access=access)
         self._head = memoryview(self._map)[:_HEAD].cast("Q")
+
+    def let_go(self) -> None:
+        """Have no memory, until `only_look`."""
+        self._head.release()
+        self._map.close()
+
+    def only_look(self) -> None:
+        """See it again, unable to write, in a process that was forked to look.  Raises OSError."""
+        self._file = reopen_for_reading(self._file)
+        self._attach(mmap.ACCESS_READ)
 
     def fileno(self) -> int:
         return self._file

@@ -13,7 +13,7 @@ from spiped.lean_typing import Any, NamedTuple
 from spiped.observe.counters import Counters
 from spiped.observe.facts import Document
 from spiped.observe.families import COUNTER, GAUGE, HISTOGRAM, INFO, Family, Sample
-from spiped.observe.slot import HISTOGRAMS, TIME_BOUNDS, TIME_WORDS, Field, Labels
+from spiped.observe.slot import HISTOGRAMS, PLACES, TIME_BOUNDS, TIME_WORDS, Field, Labels, Place
 
 PREFIX = "spiped_"
 
@@ -40,16 +40,19 @@ METRICS = {
     "connections_unauthenticated": Metric(
         GAUGE, "Connections now whose peer has not proved that it holds the key."
     ),
-    "connections_limit": Metric(GAUGE, "How many connections there may be; 0: any number."),
+    "connections_max": Metric(GAUGE, "How many connections there may be; 0: any number."),
+    "connections_rejected": Metric(
+        COUNTER, "Connections that there was no room for, by the reason."
+    ),
     "connections_accepted": Metric(COUNTER, "Connections that have been accepted."),
     "connections_established": Metric(COUNTER, "Connections that have been relayed."),
-    "connections_closed": Metric(COUNTER, "Connections that have ended, by their cause."),
+    "connections_closed": Metric(COUNTER, "Connections that have ended, by the reason."),
     "accept_errors": Metric(COUNTER, "Times that the system refused a connection, by the reason."),
     "handshake_failures": Metric(COUNTER, "Handshakes that have failed, by the reason."),
     "packet_auth_failures": Metric(COUNTER, "Packets that were not authentic."),
     "target_connect_failures": Metric(COUNTER, "Connections whose target was not reached."),
     "target_up": Metric(GAUGE, "1 if the target was reached last, 0 if it was not."),
-    "target_resolved_timestamp": Metric(
+    "dns_last_success_timestamp": Metric(
         GAUGE, "When the target's name was looked up last with success.", "seconds"
     ),
     "bytes": Metric(
@@ -79,6 +82,21 @@ HANDSHAKE_FAILURES = {
     "limit": (Field.ENDED_SHED, Field.ENDED_TOO_MANY, Field.ENDED_OVERLOAD),
 }
 
+# And those that have never been served
+REJECTED = {
+    "limit": (Field.ENDED_SHED, Field.ENDED_TOO_MANY),
+    "overload": (Field.ENDED_OVERLOAD,),
+    "fd": (Field.ACCEPT_PROCESS_FILES, Field.ACCEPT_SYSTEM_FILES),
+}
+
+# Of the supervisor's process, under the names that all programs have for it
+PROCESS = {
+    "process_cpu": ("cpu_seconds", COUNTER, "seconds", "Processor time of the supervisor."),
+    "process_resident_memory": ("memory_bytes", GAUGE, "bytes", "Memory of the supervisor."),
+    "process_open_fds": ("open_files", GAUGE, "", "File descriptors of the supervisor."),
+    "process_max_fds": ("max_files", GAUGE, "", "How many it may have."),
+}
+
 Total = Callable[[int], int]
 
 
@@ -99,7 +117,7 @@ def families(counters: Counters, facts: Document) -> list[Family]:
             samples[metric].append(sample)
     for metric, sample in _of_daemon(counters, facts):
         samples[metric].append(sample)
-    return [
+    ours = [
         Family(
             name_of(metric),
             declared.kind,
@@ -109,6 +127,15 @@ def families(counters: Counters, facts: Document) -> list[Family]:
         )
         for metric, declared in METRICS.items()
     ]
+    return [*ours, *_of_process(facts)]
+
+
+def _of_process(facts: Document) -> Iterator[Family]:
+    sampled = facts.get("process") or {}
+    for metric, (field, kind, unit, text) in PROCESS.items():
+        known = () if sampled.get(field) is None else (Sample((), sampled[field]),)
+        name = f"{metric}_{unit}" if unit else metric
+        yield Family(name, kind, text, unit, known)
 
 
 def _since(sample: Sample, kind: str, created: float | None) -> Sample:
@@ -116,14 +143,14 @@ def _since(sample: Sample, kind: str, created: float | None) -> Sample:
 
 
 def _of_pipe(total: Total, pipe: dict[str, Any], labels: Labels) -> Iterator[tuple[str, Sample]]:
-    for field in Field:
+    for field in PLACES:
         if not field.metric or field >= Field.CPU_MILLISECONDS:
             continue
         if field in HISTOGRAMS:
             yield field.metric, _histogram(total, field, labels)
         else:
             yield field.metric, Sample((*labels, *field.labels), total(field))
-    yield "connections_limit", Sample(labels, pipe.get("limit", 0))
+    yield "connections_max", Sample(labels, pipe.get("limit", 0))
     for reason, fields in HANDSHAKE_FAILURES.items():
         number = sum(map(total, fields))
         yield "handshake_failures", Sample((*labels, ("reason", reason)), number)
@@ -131,6 +158,9 @@ def _of_pipe(total: Total, pipe: dict[str, Any], labels: Labels) -> Iterator[tup
     yield "packet_auth_failures", Sample(labels, bad)
     unreached = total(Field.ENDED_UNREACHED) + total(Field.ENDED_UNANSWERED)
     yield "target_connect_failures", Sample(labels, unreached)
+    for reason, fields in REJECTED.items():
+        number = sum(map(total, fields))
+        yield "connections_rejected", Sample((*labels, ("reason", reason)), number)
     for direction, packets, payload, side in (
         ("sealed", Field.SEALED_PACKETS, Field.SEALED, "tx"),
         ("opened", Field.OPENED_PACKETS, Field.OPENED, "rx"),
@@ -144,10 +174,10 @@ def _of_pipe(total: Total, pipe: dict[str, Any], labels: Labels) -> Iterator[tup
         if target["state"] != "unknown":
             yield "target_up", Sample(of_target, float(target["state"] == "up"))
         if target["resolved"] is not None:
-            yield "target_resolved_timestamp", Sample(of_target, target["resolved"])
+            yield "dns_last_success_timestamp", Sample(of_target, target["resolved"])
 
 
-def _histogram(total: Total, field: Field, labels: Labels) -> Sample:
+def _histogram(total: Total, field: Place, labels: Labels) -> Sample:
     buckets = []
     count = 0
     for i, bound in enumerate((*TIME_BOUNDS, math.inf)):
@@ -163,7 +193,7 @@ def _of_daemon(counters: Counters, facts: Document) -> Iterator[tuple[str, Sampl
     yield "start_time", Sample((), facts.get("started", 0))
     yield "generation", Sample((), facts.get("generation", 0))
     yield "workers", Sample((), total(Field.SERVING))
-    for field in Field:
+    for field in PLACES:
         if field.metric and field >= Field.WORKER_RESTARTS:
             yield field.metric, Sample(field.labels, total(field))
     yield "worker_cpu", Sample((), total(Field.CPU_MILLISECONDS) / 1000)

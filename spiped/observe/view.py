@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from spiped.lean_typing import Any, NamedTuple
 from spiped.net.address import decode_sockaddr
 from spiped.observe import entry
 from spiped.observe.counters import Counters
-from spiped.observe.entry import Entry
+from spiped.observe.entry import Entry, State
 from spiped.observe.facts import Document, Facts
 from spiped.observe.families import Family
 from spiped.observe.metrics import families
-from spiped.observe.slot import Field
+from spiped.observe.slot import PLACES, Field
 
 WORDS = entry.BYTES // 8
 SEALED_WORD = entry.SECOND_LINE // 8
@@ -28,6 +28,9 @@ CONNECTION_FIELDS = (
     *("id", "pipe", "key", "worker", "peer", "target", "state", "age", "idle"),
     *("sealed", "opened", "sealed_rate", "opened_rate", "queued"),
 )
+
+# Those that stand in memory beside each other, or were computed when looking
+_FROM_COLUMNS = ("age", "idle", "sealed", "opened", "sealed_rate", "opened_rate")
 
 
 class Look(NamedTuple):
@@ -50,7 +53,22 @@ class View:
         self._looks: dict[tuple[int, int], Look] = {}  # by worker and number
 
     def facts(self) -> Document:
-        return self._facts.read()
+        """What the supervisor says; all that it speaks of can be looked at."""
+        facts = self._facts.read()
+        self._counters.follow()
+        return facts
+
+    def only_look(self, keep_only: Callable[[Sequence[int]], None]) -> None:
+        """Be unable to write to what is seen, in a process that was forked to look.
+
+        ``keep_only`` closes all descriptors but these, and what else the process needs.  Mapped
+        memory has descriptors of its own, so there is none at that moment.  Raises OSError.
+        """
+        self._counters.let_go()
+        self._facts.let_go()
+        keep_only([*self._counters.files(), self._facts.fileno()])
+        self._counters.only_look()
+        self._facts.only_look()
 
     # Connections
 
@@ -94,34 +112,75 @@ class View:
     ) -> dict[str, Any]:
         """What `/connections` tells (docs/status.md)."""
         facts = self.facts()
-        rows = list(self._rows(facts, pipe))
+        choose = heapq.nlargest if descending else heapq.nsmallest
+        if limit > 0 and pipe is None and sort in _FROM_COLUMNS:
+            # most of the work would be for connections that are not listed
+            places = list(self._places(facts, sort))
+            there = len(places)
+            rows = list(self._rows(facts, [place[1:] for place in choose(limit, places)]))
+        else:
+            rows = [r for r in self._rows(facts, self._all(facts)) if pipe in (None, r["pipe"])]
+            there = len(rows)
         key = _sort_key(sort)
         if 0 < limit < len(rows):
-            choose = heapq.nlargest if descending else heapq.nsmallest
             chosen = choose(limit, rows, key=key)
         else:
             chosen = sorted(rows, key=key, reverse=descending)
         total = self._counters.total(Field.ACTIVE)
         return {
             "now": time.time(),
-            "total": max(total, len(rows)),
+            "total": max(total, there),
             "listed": len(chosen),
-            "hidden": max(0, total - len(rows)) if pipe is None else 0,
+            "hidden": max(0, total - there) if pipe is None else 0,
             "connections": chosen,
         }
 
-    def _rows(self, facts: Document, pipe: str | None) -> Iterator[dict[str, Any]]:
+    def _all(self, facts: Document) -> Iterator[tuple[int, int, int]]:
+        """Worker, slot and index of all entries that have been used."""
+        for worker in facts.get("workers", ()):
+            slot = worker["slot"]
+            for index in range(self._counters.slot(slot)[Field.ENTRIES]):
+                yield worker["id"], slot, index
+
+    def _places(self, facts: Document, sort: str) -> Iterator[tuple[float, int, int, int]]:
+        """What to sort by, and worker, slot and index, of all entries that are in use."""
+        for worker in facts.get("workers", ()):
+            serial, slot = worker["id"], worker["slot"]
+            numbers, began, sealed, opened = self._columns(slot)
+            values: Iterable[float]
+            if sort == "age":
+                values = (-each for each in began)
+            elif sort in ("sealed", "opened"):
+                values = sealed if sort == "sealed" else opened
+            else:
+                values = self._looked(sort, serial, numbers)
+            for index, (number, value) in enumerate(zip(numbers, values, strict=True)):
+                if number:
+                    yield value, serial, slot, index
+
+    def _looked(self, sort: str, worker: int, numbers: Iterable[int]) -> Iterator[float]:
+        """What looking has found out about connections, those that are new included."""
+        new = Look(0.0, 0, 0, time.monotonic(), 0.0, 0.0)
+        for number in numbers:
+            look = self._looks.get((worker, number), new)
+            if sort == "idle":
+                yield -look.active
+            else:
+                yield look.sealed_rate if sort == "sealed_rate" else look.opened_rate
+
+    def _rows(
+        self, facts: Document, places: Iterable[tuple[int, int, int]]
+    ) -> Iterator[dict[str, Any]]:
         now = time.monotonic()
         names = [each["name"] for each in facts.get("pipes", ())]
-        for worker in facts.get("workers", ()):
-            entries = self._counters.entries(worker["slot"])
-            for index in range(self._counters.slot(worker["slot"])[Field.ENTRIES]):
-                found = entry.read(entries, index)
-                if found is None:
-                    continue
+        of_slots: dict[int, memoryview] = {}
+        for worker, slot, index in places:
+            if slot not in of_slots:
+                of_slots[slot] = self._counters.entries(slot)
+            found = entry.read(of_slots[slot], index)
+            if found is not None:
                 name = names[found.pipe] if found.pipe < len(names) else ""
-                if pipe is None or name == pipe:
-                    yield self._row(found, worker["id"], name, facts, now)
+                yield self._row(found, worker, name, facts, now)
 
     def _row(
         self, found: Entry, worker: int, pipe: str, facts: Document, now: float
@@ -130,16 +189,18 @@ class View:
         look = self._looks.get((worker, found.number))
         moved = look is None or (look.sealed, look.opened) != (found.sealed, found.opened)
         keys = facts.get("keys", ())
+        is_known = facts["pipes"][0]["mode"] == "encrypt" or found.state >= State.RELAYING
+        key = found.key or int(is_known)  # so far, there is one
         return {
             "id": f"{worker}-{found.number}",
             "pipe": pipe,
-            "key": keys[found.key - 1] if 0 < found.key <= len(keys) else "",
+            "key": keys[key - 1] if 0 < key <= len(keys) else "",
             "worker": worker,
             "peer": _name(found.peer),
             "target": _name(found.target),
             "state": found.state.word,
             "age": round(now - began, 3),
-            "idle": 0 if moved or look is None else round(now - look.active),
+            "idle": 0 if moved or look is None else int(now - look.active),
             "sealed": found.sealed,
             "opened": found.opened,
             "sealed_rate": 0 if look is None else round(look.sealed_rate),
@@ -171,6 +232,7 @@ class View:
             "worker_restarts": total(Field.WORKER_RESTARTS),
             "log_lines_dropped": total(Field.LOG_DROPPED),
             "pipes": [self._pipe(each) for each in facts.get("pipes", ())],
+            "process": facts.get("process"),
             "workers": workers,
         }
 
@@ -180,11 +242,18 @@ class View:
 
     def _pipe(self, facts: Document) -> dict[str, Any]:
         total = self._counters.total
+        failures = total(Field.ENDED_UNREACHED) + total(Field.ENDED_UNANSWERED)
+        targets = [
+            {**target, "connections": total(Field.ACTIVE), "failures": failures}
+            for target in facts.get("targets", ())
+        ]
         ended = {
-            field.labels[0][1]: total(field) for field in Field if field.name.startswith("ENDED_")
+            field.labels[0][1]: total(field) for field in PLACES if field.name.startswith("ENDED_")
         }
         return {
-            **{name: facts.get(name) for name in ("name", "mode", "source", "targets", "keys")},
+            **{name: facts.get(name) for name in ("name", "mode", "source")},
+            "targets": targets,
+            "keys": facts.get("keys"),
             "connections": {
                 "active": total(Field.ACTIVE),
                 "unauthenticated": total(Field.UNAUTHENTICATED),

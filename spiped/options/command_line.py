@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from spiped.lean_typing import Any
 from spiped.options.grammar import parse
-from spiped.options.settings import DaemonOptions, PipeOptions
+from spiped.options.settings import DaemonOptions, PipeOptions, TopOptions
 from spiped.options.table import Option, options_of
-from spiped.options.values import Usage
+from spiped.options.values import Usage, is_inherited
 
 
 def read_spiped(words: Sequence[str]) -> DaemonOptions:
@@ -22,12 +22,13 @@ def read_spiped(words: Sequence[str]) -> DaemonOptions:
         raise Usage("One of -e and -d is needed")
     if "no_resolve" in given:
         given["resolve_interval"] = float("inf")
+    if "verbose" in given:
+        given["log_level"] = "info"
     source = given["source"]
+    pid_file = None if is_inherited(source) else f"{source}.pid"
     same = {name: given[name] for name in DaemonOptions._fields if name in given}
     return DaemonOptions(
-        **{"name": source, "pid_file": f"{source}.pid", "decrypt": False}
-        | same
-        | {"pipe": _pipe(given)}
+        **{"name": source, "pid_file": pid_file, "decrypt": False} | same | {"pipe": _pipe(given)}
     )
 
 
@@ -39,6 +40,11 @@ def read_spipe(words: Sequence[str]) -> PipeOptions:
         raise Usage
     _check(given, table)
     return _pipe(given)
+
+
+def read_top(words: Sequence[str]) -> TopOptions:
+    """Raises Usage, OperatorError, Version or Help."""
+    return TopOptions(**parse(words, options_of("spiped-top")))
 
 
 def _pipe(given: dict[str, Any]) -> PipeOptions:

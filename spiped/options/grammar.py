@@ -37,14 +37,14 @@ def parse(words: Sequence[str], options: Sequence[Option]) -> dict[str, Any]:
             raise Version
         if option.field == "help":
             raise Help
-        if option.field in given:
+        if option.field in given and not option.repeats:
             raise Usage(f"Option given more than once: {name}")
         value: Any = True
         if option.argument:
             value = option.parse(name, argument)
             if value == 0 and option.zero_is_default:
                 value = option.default
-        given[option.field] = value
+        given[option.field] = (*given.get(option.field, ()), value) if option.repeats else value
     return given
 
 

@@ -1,4 +1,4 @@
-"""The options of `spiped` and `spipe`: each is declared here, once.
+"""The options of all programs: each is declared here, once.
 
 Parsing, usage text, ``--help``, the synopsis and the option list of the manual pages, and the
 defaults in `settings` follow from this table, or a test proves that they agree with it.
@@ -12,13 +12,21 @@ from spiped.lean_typing import Any, NamedTuple
 from spiped.options import values
 from spiped.options.settings import (
     DEFAULT_CONNECTIONS,
+    DEFAULT_FORMAT,
+    DEFAULT_LIMIT,
+    DEFAULT_PACE,
     DEFAULT_RESOLVE_INTERVAL,
+    DEFAULT_SORT,
     DEFAULT_TIMEOUT,
+    FORMATS,
+    LEVELS,
     UNLIMITED,
 )
 
 # Whom an option is for
 SPIPED, SPIPE, BOTH = ("spiped",), ("spipe",), ("spiped", "spipe")
+TOP = ("spiped-top",)
+ALL = (*BOTH, *TOP)
 
 # What it is a property of: of the processes, or of the pipe that they serve
 PROCESS, PIPE = "process", "pipe"
@@ -29,7 +37,7 @@ RELOAD, UPGRADE, RESTART = "reload", "upgrade", "restart"
 
 
 class Option(NamedTuple):
-    """One option.  All are refused when they are given twice, as the C program does."""
+    """One option.  Most are refused when they are given twice, as the C program does."""
 
     letter: str  # "-k", or "" if it has none
     word: str  # "--key"
@@ -45,6 +53,8 @@ class Option(NamedTuple):
     # Words of options that it cannot stand beside, unless its value is the default
     excludes: tuple[str, ...] = ()
     zero_is_default: bool = False  # an argument of 0 means the default
+    repeats: bool = False  # it may be given several times; the value has all arguments
+    words: tuple[str, ...] = ()  # of the argument that are to be written as they stand
 
     @property
     def name(self) -> str:
@@ -72,9 +82,9 @@ OPTIONS = (
     Option(
         "-s",
         "--source",
-        "listen at this address",
+        "listen at this address, or on a socket that is inherited: systemd:NAME, fd:N",
         "source socket",
-        values.address,
+        values.source,
         required=True,
     ),
     Option(
@@ -179,6 +189,16 @@ OPTIONS = (
     ),
     Option(
         "",
+        "--drain-timeout",
+        "reset connections this long after a reload or an upgrade has replaced their worker",
+        "seconds",
+        values.seconds,
+        UNLIMITED,
+        scope=PROCESS,
+        effect=UPGRADE,
+    ),
+    Option(
+        "",
         "--idle-timeout",
         "end connections that carry nothing for longer; 0 means never",
         "seconds",
@@ -212,6 +232,25 @@ OPTIONS = (
     ),
     Option(
         "",
+        "--ready-fd",
+        "write a newline to this file descriptor when ready, and close it",
+        "number",
+        values.descriptor,
+        scope=PROCESS,
+    ),
+    Option(
+        "",
+        "--shutdown-delay",
+        "after SIGTERM, go on accepting connections for this time",
+        "seconds",
+        values.seconds,
+        0.0,
+        unit="seconds",
+        scope=PROCESS,
+        effect=UPGRADE,
+    ),
+    Option(
+        "",
         "--shutdown-timeout",
         "after SIGTERM, reset connections that are still open after this time",
         "seconds",
@@ -219,6 +258,16 @@ OPTIONS = (
         UNLIMITED,
         scope=PROCESS,
         effect=UPGRADE,
+    ),
+    Option(
+        "",
+        "--status",
+        "serve the status of the daemon over HTTP at this address; may be given several times",
+        "socket",
+        values.status,
+        (),
+        scope=PROCESS,
+        repeats=True,
     ),
     Option(
         "",
@@ -236,8 +285,31 @@ OPTIONS = (
     ),
     Option(
         "",
+        "--log-format",
+        "write messages in this format",
+        " | ".join(FORMATS),
+        values.one_of(*FORMATS),
+        DEFAULT_FORMAT,
+        scope=PROCESS,
+        effect=UPGRADE,
+        words=FORMATS,
+    ),
+    Option(
+        "",
+        "--log-level",
+        "write messages of this level and above"
+        " (default: notice to a file, the system log or the journal, else warning)",
+        " | ".join(LEVELS),
+        values.one_of(*LEVELS),
+        scope=PROCESS,
+        effect=UPGRADE,
+        excludes=("--verbose",),
+        words=LEVELS,
+    ),
+    Option(
+        "",
         "--verbose",
-        "also tell of connections that end in order",
+        "also tell of connections that end in order: --log-level info",
         scope=PROCESS,
         effect=UPGRADE,
     ),
@@ -264,12 +336,66 @@ OPTIONS = (
         values.workers,
         scope=PROCESS,
         effect=UPGRADE,
+        words=("auto",),
     ),
-    Option("", "--help", "print this text", programs=BOTH, scope=PROCESS),
-    Option("-v", "--version", "print the version", programs=BOTH, scope=PROCESS),
+    Option(
+        "",
+        "--status",
+        "ask the status server at this address: unix:PATH, HOST:PORT, http://HOST:PORT"
+        " (default: what SPIPED_STATUS says)",
+        "address",
+        programs=TOP,
+        scope=PROCESS,
+    ),
+    Option(
+        "",
+        "--once",
+        "print what there is, and exit",
+        programs=TOP,
+        scope=PROCESS,
+    ),
+    Option(
+        "",
+        "--plain",
+        "print lines of columns with tabs between them, for scripts",
+        programs=TOP,
+        scope=PROCESS,
+    ),
+    Option(
+        "",
+        "--interval",
+        "look again after this time",
+        "seconds",
+        values.pace,
+        DEFAULT_PACE,
+        unit="seconds",
+        programs=TOP,
+        scope=PROCESS,
+    ),
+    Option(
+        "",
+        "--sort",
+        "sort the connections by this field",
+        "field",
+        default=DEFAULT_SORT,
+        programs=TOP,
+        scope=PROCESS,
+    ),
+    Option(
+        "",
+        "--limit",
+        "ask for at most this many connections, the first ones of that order; 0: for all",
+        "number",
+        values.count,
+        DEFAULT_LIMIT,
+        programs=TOP,
+        scope=PROCESS,
+    ),
+    Option("", "--help", "print this text", programs=ALL, scope=PROCESS),
+    Option("-v", "--version", "print the version", programs=ALL, scope=PROCESS),
 )
 
 
 def options_of(program: str) -> tuple[Option, ...]:
-    """The options of `spiped` or `spipe`."""
+    """The options of a program."""
     return tuple(option for option in OPTIONS if program in option.programs)

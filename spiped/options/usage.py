@@ -30,9 +30,10 @@ def help_text(program: str) -> str:
         names = ", ".join(filter(None, (option.letter, option.word)))
         argument = f" <{option.argument}>" if option.argument else ""
         text = option.help
-        if option.default not in (None, float("inf")):
+        if option.default not in (None, (), float("inf")):
+            default = option.default if isinstance(option.default, str) else f"{option.default:g}"
             unit = f" {option.unit}" if option.unit else ""
-            text += f" (default: {option.default:g}{unit})"
+            text += f" (default: {default}{unit})"
         parts.append(f"  {names}{argument}\n" + _wrap(text, HELP_COLUMN))
     parts.append(f"The manual page {program}(1) says more.\n")
     return "\n".join(parts)
@@ -59,7 +60,7 @@ def _with_argument(option: Option) -> str:
     if "|" not in option.argument:
         return f"{option.name} <{option.argument}>"
     choices = [choice.strip() for choice in option.argument.split("|")]
-    named = [choice if choice == "auto" else f"<{choice}>" for choice in choices]
+    named = [choice if choice in option.words else f"<{choice}>" for choice in choices]
     return f"{option.name} {{{' | '.join(named)}}}"
 
 

@@ -7,12 +7,19 @@ the C program does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from spiped.errors import OperatorError
 from spiped.lean_typing import NoReturn
 
 UINT64_MAX = 2**64 - 1
 WORKERS_MAX = 1024
+DESCRIPTOR_MAX = 2**31 - 1
+PACE_MIN, PACE_MAX = 0.1, 86400.0  # seconds
 BLANKS = " \t\n\v\f\r"
+
+# What a source begins with that is a socket which somebody else has opened for us
+BY_NAME, BY_NUMBER = "systemd:", "fd:"
 
 
 class Usage(OperatorError):
@@ -50,6 +57,50 @@ def address(name: str, text: str) -> str:
     if text.startswith(":"):
         raise Usage(f'No host in "{text}"')
     return text
+
+
+def source(name: str, text: str) -> str:
+    """An address, or a socket that is inherited: ``systemd:NAME``, ``fd:N``."""
+    if text == BY_NAME:
+        _refuse(name, text, "the name of a socket is missing")
+    if text.startswith(BY_NUMBER):
+        _descriptor(name, text, text.removeprefix(BY_NUMBER))
+    return address(name, text)
+
+
+def status(name: str, text: str) -> str:
+    """An address; a path may have ``unix:`` in front of it."""
+    return address(name, text.removeprefix("unix:"))
+
+
+def is_inherited(source: str) -> bool:
+    """A source is a socket that somebody else has opened."""
+    return source.startswith((BY_NAME, BY_NUMBER))
+
+
+def descriptor(name: str, text: str) -> int:
+    """The number of a file descriptor."""
+    return _descriptor(name, text, text)
+
+
+def _descriptor(name: str, text: str, digits: str) -> int:
+    if not (digits.isascii() and digits.isdigit()):
+        _refuse(name, text, "not the number of a file descriptor")
+    number = int(digits[:20])  # Python refuses thousands of digits
+    if number > DESCRIPTOR_MAX:
+        _out_of_range(name, text)
+    return number
+
+
+def one_of(*choices: str) -> Callable[[str, str], str]:
+    """A parser of one of these words."""
+
+    def choose(name: str, text: str) -> str:
+        if text not in choices:
+            _refuse(name, text, f"it is one of {', '.join(choices)}")
+        return text
+
+    return choose
 
 
 def count(name: str, text: str) -> int:
@@ -118,3 +169,11 @@ def interval(name: str, text: str) -> float:
     """The time from one look-up to the next; inf and nan mean never."""
     value = _real(name, text)
     return float("inf") if value != value else value
+
+
+def pace(name: str, text: str) -> float:
+    """The time from one look at a daemon to the next, which is to cost it nothing to speak of."""
+    value = _real(name, text)
+    if not PACE_MIN <= value <= PACE_MAX:
+        _out_of_range(name, text)
+    return value

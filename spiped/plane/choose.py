@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from spiped.crypto import Backend
-from spiped.plane.interface import PlaneMaker
+from spiped.lean_typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spiped.plane.interface import PlaneMaker
 
 
 def choose_plane(crypto: Backend) -> PlaneMaker:

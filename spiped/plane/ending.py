@@ -7,7 +7,7 @@ import errno
 
 from spiped.errors import Fault
 from spiped.lean_typing import NamedTuple
-from spiped.observe.slot import Field
+from spiped.observe.slot import Field, Place
 from spiped.proto.terms import CRYPT, PLAIN, Heard, Role
 
 
@@ -54,9 +54,15 @@ class Reason(enum.Enum):
     KILLED = Cause.KILLED, 21
 
     @property
-    def counter(self) -> Field:
+    def counter(self) -> Place:
         """The counter of connections that have ended so."""
-        return Field[f"ENDED_{self.name}"]
+        place: Place = getattr(Field, f"ENDED_{self.name}")
+        return place
+
+    @property
+    def word(self) -> str:
+        """What the log and the metrics call it (docs/log.md, docs/metrics.md)."""
+        return self.counter.labels[0][1]
 
 
 GONE = (

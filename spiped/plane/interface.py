@@ -17,6 +17,18 @@ if TYPE_CHECKING:
     from spiped.observe.counters import Counters
 
 
+class Wanted(NamedTuple):
+    """Which connections a plane tells of, beside those that fail."""
+
+    clean: bool = False  # that end well; else they may only be counted
+    left: bool = False  # likewise of those who left without being served (`Reason.LEFT`)
+    begun: bool = False  # that have been accepted
+
+
+def _nobody(number: int, peer: object) -> None:
+    pass
+
+
 class Service(NamedTuple):
     """What is done with those who connect to a listening socket, which other workers share."""
 
@@ -35,6 +47,8 @@ class Service(NamedTuple):
     on_overload: Callable[[], None]  # connections had to be refused (`Reason.OVERLOAD`)
     on_shortage: Callable[[str], None]  # accepting pauses, for this reason
     on_drained: Callable[[], None]  # nobody is accepted any more, and the last one has ended
+    tell_begun: bool = False  # of connections that have been accepted:
+    on_begin: Callable[[int, object], None] = _nobody  # `Ending.number`, `Ending.peer`
 
 
 class Plane(Protocol):
@@ -54,6 +68,9 @@ class Plane(Protocol):
         others for a moment.  When there are too many unauthenticated connections, the oldest silent
         one of this plane goes for a newcomer, once it has had its time; of one address, the newest.
         """
+
+    def report(self, wanted: Wanted) -> None:
+        """From now on, tell of these connections."""
 
     def retarget(self, targets: list[SocketAddress]) -> None:
         """From now on, those who are accepted are connected to these."""
@@ -81,6 +98,9 @@ class Plane(Protocol):
 
         Nobody is accepted any more.
         """
+
+    def give_back(self) -> None:
+        """Keep no memory that is needed only while data moves, until more moves."""
 
     def close(self) -> None:
         """Give up what the plane holds, once it carries no connection any more."""

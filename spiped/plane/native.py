@@ -8,15 +8,17 @@ import socket
 from collections.abc import Callable
 
 from spiped._native import ffi, lib
-from spiped.lean_typing import Any
+from spiped.lean_typing import TYPE_CHECKING, Any
 from spiped.net.address import SocketAddress, decode_sockaddr
 from spiped.net.reactor import Reactor
 from spiped.net.sockets import close_with_reset, peer_name
 from spiped.observe.slot import Field, Slot
 from spiped.plane.ending import Ending, Reason
-from spiped.plane.interface import Service
 from spiped.plane.pipe_settings import PipeSettings
 from spiped.proto.terms import CRYPT, PLAIN, Heard, Role
+
+if TYPE_CHECKING:
+    from spiped.plane.interface import Service, Wanted
 
 AVAILABLE = bool(lib.plane_supported())
 
@@ -72,11 +74,15 @@ class NativePlane:
             ),
             "tell_clean": service.tell_clean,
             "tell_left": service.tell_left,
+            "tell_begun": service.tell_begun,
             "tell_burst": service.tell_burst,
             "tell_interval_ms": _milliseconds(service.tell_interval),
         }
         _check(lib.plane_serve(self._plane, ffi.new("struct plane_service *", told)))
         self._service = service
+
+    def report(self, wanted: Wanted) -> None:
+        lib.plane_report(self._plane, wanted.clean, wanted.left, wanted.begun)
 
     def retarget(self, targets: list[SocketAddress]) -> None:
         assert self._service is not None
@@ -104,8 +110,11 @@ class NativePlane:
 
     def abort_all(self) -> None:
         lib.plane_abort_all(self._plane)
-        while self._counters[Field.ACTIVE.value] > 0:
+        while self._counters[Field.ACTIVE] > 0:
             self._run(0)
+
+    def give_back(self) -> None:
+        lib.plane_give_back(self._plane)
 
     def close(self) -> None:
         lib.plane_free(self._plane)
@@ -131,14 +140,22 @@ class NativePlane:
         if wanted & TROUBLE:
             self._tell_trouble(wanted)
         # a callback may come back here, and the endings would be others then
-        for id_, ending in [_read(self._endings[i]) for i in range(count)]:
-            if id_ != 0:
-                self._on_end.pop(id_)(ending)
-            elif self._service is not None:
-                self._service.on_end(ending)
+        for told in [_read(self._endings[i]) for i in range(count)]:
+            self._tell(*told)
         if wanted & lib.PLANE_DRAINED and self._service is not None:
             self._service.on_drained()
         return bool(wanted & lib.PLANE_CONTROL)
+
+    def _tell(self, id_: int, ending: Ending | _Begun) -> None:
+        if id_ != 0:
+            assert isinstance(ending, Ending)
+            self._on_end.pop(id_)(ending)
+        elif self._service is None:
+            return
+        elif isinstance(ending, Ending):
+            self._service.on_end(ending)
+        else:
+            self._service.on_begin(ending.number, ending.peer)
 
     def _tell_trouble(self, wanted: int) -> None:
         assert self._service is not None
@@ -163,8 +180,20 @@ class _Peer:
         return peer_name("" if address is None else address.sockaddr)
 
 
-def _read(ending: Any) -> tuple[int, Ending]:
-    """What the plane tells of a connection that has ended."""
+class _Begun:
+    """A connection has been accepted."""
+
+    __slots__ = ("number", "peer")
+
+    def __init__(self, number: int, peer: _Peer) -> None:
+        self.number = number
+        self.peer = peer
+
+
+def _read(ending: Any) -> tuple[int, Ending | _Begun]:
+    """What the plane tells of a connection that has begun or ended."""
+    if ending.cause == lib.PLANE_BEGUN:
+        return 0, _Begun(ending.number, _Peer(_bytes(ending.peer)))
     told = Ending(
         REASONS[ending.cause],
         Role.C if ending.role == lib.ROLE_C else Role.S,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from spiped.lean_typing import suppress
 
-GROUPS = "/sys/fs/cgroup"  # cgroups(7)
+GROUPS, OWN_GROUPS = "/sys/fs/cgroup", "/proc/self/cgroup"  # cgroups(7)
 V1_CONTROLLERS = ("cpu", "cpu,cpuacct")
 
 
@@ -26,7 +26,7 @@ def available_cpus() -> int:
 def _quota() -> float:
     """CPUs' worth of time that the control groups of this process allow; inf: no limit."""
     lowest = math.inf
-    with suppress(OSError), open("/proc/self/cgroup") as file:
+    with suppress(OSError, ValueError), open(OWN_GROUPS) as file:
         for line in file:
             number, controllers, path = line.rstrip("\n").split(":", 2)
             if number == "0":
@@ -43,7 +43,7 @@ def _lowest(base: str, path: str, read: Callable[[str], float]) -> float:
     """The lowest quota of a group and of those that it is in, up to the root that we can see."""
     lowest = math.inf
     while True:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, ZeroDivisionError):
             lowest = min(lowest, read(base + path.rstrip("/")))
         if path in ("", "/"):
             return lowest

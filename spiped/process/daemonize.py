@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from spiped.process.signals import Stopped, die_of, stoppable
 
 READY, FAILED = b"ready", b"failed"
 
+LEAVE_WAIT = 5.0  # seconds that the parent has to exit, where that matters
+
 
 class Parent:
     """The process that the operator started, as its child sees it: waiting for our report."""
@@ -20,29 +23,33 @@ class Parent:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def report_ready(self) -> None:
-        """Let the parent exit with status 0."""
-        self._report(READY)
+    def report_ready(self, *, wait: bool = False) -> None:
+        """Let the parent exit with status 0; and wait until it has."""
+        with suppress(OSError):  # the parent has been killed: nobody waits
+            os.write(self._fd, READY)
+        if wait:
+            poll = select.poll()
+            poll.register(self._fd, 0)  # nobody can read any more: an error
+            poll.poll(LEAVE_WAIT * 1000)
+        self.close()
 
     def report_failure(self) -> None:
         """Let the parent exit with status 1; we have said why."""
-        self._report(FAILED)
+        with suppress(OSError):
+            os.write(self._fd, FAILED)
+        self.close()
 
     def close(self) -> None:
         """Leave the report to others: a child of ours has none to make."""
         os.close(self._fd)
 
-    def _report(self, message: bytes) -> None:
-        with suppress(OSError):  # the parent has been killed: nobody waits
-            os.write(self._fd, message)
-        self.close()
 
-
-def daemonize(name: str, let_go: Callable[[], None]) -> Parent:
+def daemonize(name: str, let_go: Callable[[], None], leave_to: Callable[[int], None]) -> Parent:
     """Go on in a child process with a session of its own.
 
     Returns in the child.  The parent calls ``let_go``, waits for the child's report, and exits; if
-    it is told to stop meanwhile, so is the child.  Raises OperatorError.
+    that is a good one, it calls ``leave_to`` with the child's process id before.  If it is told to
+    stop meanwhile, so is the child.  Raises OperatorError.
     """
     try:
         readable, writable = os.pipe()
@@ -59,10 +66,12 @@ def daemonize(name: str, let_go: Callable[[], None]) -> Parent:
         return Parent(writable)
     os.close(writable)
     let_go()
-    return _wait_for_report(name, child, readable)
+    return _wait_for_report(name, child, readable, leave_to)
 
 
-def _wait_for_report(name: str, child: int, readable: int) -> NoReturn:
+def _wait_for_report(
+    name: str, child: int, readable: int, leave_to: Callable[[int], None]
+) -> NoReturn:
     try:
         with stoppable():
             report = os.read(readable, 64)
@@ -74,6 +83,8 @@ def _wait_for_report(name: str, child: int, readable: int) -> NoReturn:
     if not report:
         with suppress(OSError):
             sys.stderr.write(f"{name}: Unexpected EOF in pipe\n{name}: Failed to daemonize\n")
+    if report == READY:
+        leave_to(child)
     with suppress(OSError):
         sys.stderr.flush()
     os._exit(0 if report == READY else 1)

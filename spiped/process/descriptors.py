@@ -41,8 +41,8 @@ def raise_limit(wanted: int | None) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard if new == 2**62 else new, hard))
 
 
-def close_all_but(keep: int) -> None:
-    """Close all descriptors but the standard streams and this one."""
+def close_all_but(*keep: int) -> None:
+    """Close all descriptors but the standard streams and these."""
     for listing in LISTINGS:
         with suppress(OSError):
             numbers = [int(name) for name in os.listdir(listing)]
@@ -50,6 +50,6 @@ def close_all_but(keep: int) -> None:
     else:
         numbers = list(range(min(limit(), UNLISTED_MAX)))
     for fd in numbers:
-        if fd > 2 and fd != keep:
+        if fd > 2 and fd not in keep:
             with suppress(OSError):  # the listing's own
                 os.close(fd)

@@ -54,6 +54,16 @@ def _look_up_group(group: str) -> int:
         return int(group)
 
 
+def give_to(path: str, identity: Identity) -> None:
+    """Let a file belong to somebody.  Raises OperatorError."""
+    uid = -1 if identity.uid is None else identity.uid
+    gid = -1 if identity.gid is None else identity.gid
+    try:
+        os.chown(path, uid, gid, follow_symlinks=False)
+    except OSError as error:
+        raise OperatorError(f"Cannot give {path} to the user of -u: {describe(error)}") from error
+
+
 def drop_privileges(identity: Identity) -> list[str]:
     """Become somebody else, for good.  Returns warnings; raises OperatorError."""
     warnings = []

@@ -8,18 +8,19 @@ own: what one does to its file later does not concern its successor's.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 
-from spiped.errors import OperatorError, describe
+from spiped.errors import OperatorError, describe_open
 from spiped.lean_typing import suppress
+from spiped.process.file_lock import lock, unlock
 from spiped.process.own_file import is_same, remove_if_same
 
 # Never follows a link, which anybody could have laid for root, nor waits for a reader of a pipe
 FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 ATTEMPTS = 10  # to make a file where others remove or make one at the same moment
+LOCK_WAIT = 0.2  # seconds, in which others that start have looked at the file
 
 
 class PidFile:
@@ -54,7 +55,7 @@ class PidFile:
     def allow_successor(self) -> None:
         """Another daemon may have the name from now on: we serve nobody new."""
         with suppress(OSError):
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+            unlock(self._fd)
 
     def remove(self) -> None:
         """Remove the file if it is still ours; if we may not, empty it: the pid is stale."""
@@ -115,21 +116,14 @@ def _replace(path: str, fd: int) -> None:
 
 
 def _lock(fd: int, path: str) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        pid = os.pread(fd, 20, 0).decode(errors="replace")
-        raise OperatorError(
-            f"Another spiped (process {pid}) has this pid file: {path}", "Failed to daemonize"
-        ) from error
-    except OSError as error:
-        # a file system without locks: then there is no protection either
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-            raise
+    if lock(fd, LOCK_WAIT):
+        return
+    pid = os.pread(fd, 20, 0)
+    who = f"Another spiped (process {pid.decode()})" if pid.isdigit() else "Another process"
+    raise OperatorError(f"{who} has this pid file: {path}", "Failed to daemonize")
 
 
 def _refusal(path: str, error: OSError) -> OperatorError:
-    reason = "it is a symbolic link" if error.errno == errno.ELOOP else describe(error)
-    if error.errno == errno.ENXIO:
-        reason = "it is a named pipe that nobody reads"
+    is_link = error.errno == errno.ELOOP
+    reason = "it is a symbolic link" if is_link else describe_open(error)
     return OperatorError(f"fopen({path}): {reason}", "Failed to daemonize")

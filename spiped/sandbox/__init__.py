@@ -77,13 +77,23 @@ class Sandbox:
         What the system has must work: nobody runs with less than was announced.
         """
         bind = pipe.bind
-        needs = Needs(
-            ports=sorted({address.sockaddr[1] for address in pipe.targets if not address.is_unix}),
-            unix=any(address.is_unix for address in pipe.targets),
-            bind=bind is not None,
-            bind_port=-1 if bind is None or bind.is_unix else bind.sockaddr[1],
-            threads=threads,
+        self._give_up_all_but(
+            Needs(
+                ports=sorted(
+                    {address.sockaddr[1] for address in pipe.targets if not address.is_unix}
+                ),
+                unix=any(address.is_unix for address in pipe.targets),
+                bind=bind is not None,
+                bind_port=-1 if bind is None or bind.is_unix else bind.sockaddr[1],
+                threads=threads,
+            )
         )
+
+    def enter_without_pipe(self) -> None:
+        """Give up everything but what is open already, and who may come to it.  Raises OSError."""
+        self._give_up_all_but(Needs(ports=[], unix=False, bind=False, bind_port=-1, threads=False))
+
+    def _give_up_all_but(self, needs: Needs) -> None:
         if not self._parts["Landlock"]:
             _check(self._system.landlock(self._landlock, needs))
         if not self._parts["system-call filter"]:

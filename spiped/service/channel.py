@@ -62,6 +62,11 @@ class Channel:
     def answer(self, question: Message, answer: Message) -> None:
         self.send({**answer, "answer": question["question"]})
 
+    @property
+    def waiting(self) -> int:
+        """How many bytes the other end has still to take."""
+        return len(self._queued)
+
     def flush(self) -> bool:
         """Send what there is room for; False if something is left."""
         self._flush()

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from spiped.net.reactor import Reactor
-from spiped.observe.log.events import Event, MoreFailed
+from spiped.observe.log.events import MoreFailed
+from spiped.observe.log.kinds import Event
 from spiped.observe.slot import Slot
 from spiped.plane.diagnosis import BRIEF
 from spiped.plane.ending import Reason
@@ -50,8 +51,9 @@ class Failures:
         for reason, number in more.items():
             self._known[reason] += number
         frequent = sorted(more, key=lambda reason: -more[reason])
-        causes = ", ".join(f"{more[reason]} {BRIEF[reason]}" for reason in frequent)
-        self._tell(MoreFailed(self._pipe, sum(more.values()), causes))
+        causes = " ".join(f"{reason.word}={more[reason]}" for reason in frequent)
+        detail = ", ".join(f"{more[reason]} {BRIEF[reason]}" for reason in frequent)
+        self._tell(MoreFailed(self._pipe, sum(more.values()), causes, detail))
         return True
 
     def _on_due(self) -> None:

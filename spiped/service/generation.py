@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
+import time
 
 from spiped.crypto import wipe
 from spiped.net.address import SocketAddress, encode_addresses
+from spiped.net.reactor import Timer
 from spiped.plane.pipe_settings import PipeSettings
 from spiped.service.worker_process import WorkerProcess
 
@@ -26,6 +28,8 @@ class Generation:
         self.number = number
         self.pipe = pipe
         self.state = state
+        self.drains_since: float | None = None  # by the monotonic clock
+        self.timeout: Timer | None = None  # its connections have some time to end
         self.workers: list[WorkerProcess] = []
 
     @property
@@ -53,6 +57,8 @@ class Generation:
 
     def _dismiss(self, order: str) -> None:
         self.state = State.DRAINING
+        if self.drains_since is None:
+            self.drains_since = time.monotonic()
         for worker in self.workers:
             worker.tell(order)
         self._check_gone()
@@ -66,6 +72,8 @@ class Generation:
         if self.state is State.DRAINING and not self.workers:
             self.state = State.GONE
             self.erase_key()
+            if self.timeout is not None:
+                self.timeout.cancel()
 
     def erase_key(self) -> None:
         """Erase our copy of the key: in this process, if that is a child."""

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Sequence
 
-from spiped.errors import OperatorError
+from spiped.errors import REFUSALS, OperatorError
 from spiped.lean_typing import Any, NamedTuple
 from spiped.process.shared_file import anonymous_file
 
@@ -32,10 +32,16 @@ class Inheritance(NamedTuple):
 
 
 def write(document: Document, *, is_rehearsal: bool) -> int:
-    """A descriptor of the document, for `receive`."""
+    """A descriptor of the document, for `receive`.  Raises OSError."""
     header = {"format": FORMAT, "readable_from": READABLE_FROM, "rehearsal": is_rehearsal}
     fd = anonymous_file("spiped-handover")
-    os.write(fd, json.dumps({**header, **document}).encode())
+    rest = json.dumps({**header, **document}).encode()
+    try:
+        while rest:  # what is cut off by a limit is an error at the next attempt
+            rest = rest[os.write(fd, rest) :]
+    except REFUSALS:
+        os.close(fd)
+        raise
     return fd
 
 
@@ -64,6 +70,7 @@ def descriptors(document: Document) -> list[int]:
     """All descriptors that a document names, as far as we know."""
     found = [document.get(name) for name in ("listener", "pid_file", "log_file", "key")]
     found += document.get("counters", [])
+    found += [each["listener"] for each in document.get("status", [])]
     for generation in document.get("workers", {}).get("generations", []):
         found += [worker["channel"] for worker in generation["workers"]]
     return [fd for fd in found if fd is not None]

@@ -16,7 +16,7 @@ import sys
 
 from spiped.crypto import Buffer
 from spiped.crypto.sizes import KEY_BYTES
-from spiped.errors import OperatorError
+from spiped.errors import REFUSALS, OperatorError
 from spiped.process.descriptors import close_all_but
 from spiped.process.fork import fork
 
@@ -28,12 +28,12 @@ CREDENTIALS_BYTES = 12  # pid, uid, gid (unix(7))
 def keep(K: Buffer) -> socket.socket:
     """Fork the child; returns the socket by which `fetch` finds it, and at whose end it ends.
 
-    Raises OSError.
+    Raises what `REFUSALS` names.
     """
     ours, theirs = socket.socketpair()
     try:
         fork(lambda: _keep(theirs, K))
-    except OSError:
+    except REFUSALS:
         ours.close()
         raise
     finally:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import socket
 import stat
-import time
 
 from spiped.errors import OperatorError, describe
 from spiped.lean_typing import suppress
 from spiped.net.address import SocketAddress
 from spiped.net.sockets import tune
+from spiped.process.file_lock import lock
 from spiped.process.own_file import remove_if_same
 
 # How many clients may wait to be accepted; the system cuts it to its own limit.
 BACKLOG = 4096
 
 # Seconds that another program may take to listen at a path of the same directory.
-LOCK_WAIT, LOCK_RETRY = 2.0, 0.02
+LOCK_WAIT = 2.0
 
 
 class Listener:
@@ -30,32 +29,37 @@ class Listener:
         address: SocketAddress,
         sock: socket.socket,
         made: os.stat_result | None = None,
+        mode: int | None = None,
     ) -> None:
-        """``made``: what the file was when it was made, if there is one."""
+        """``made``: what the file was when it was made, if there is one.
+
+        ``mode``: of the file that is to be made; None: as the umask says.
+        """
+        self.address = address
         self.sock = sock
         self.made = made
-        self._address = address
+        self._mode = mode
 
     def listen(self) -> None:
         """Listen.  Raises OperatorError."""
         try:
-            if self._address.is_unix:
-                self.made = _listen_at_path(self.sock, self._address.sockaddr)
+            if self.address.is_unix:
+                self.made = _listen_at_path(self.sock, self.address.sockaddr, self._mode)
             else:
                 self.sock.listen(BACKLOG)
         except OSError as error:
             self.close()
-            raise _refusal(self._address, error) from error
+            raise _refusal(self.address, error) from error
 
     def close(self) -> None:
         """Close the socket and remove its file, if it is still there, still ours, and we may."""
         self.sock.close()
         if self.made is not None:
-            remove_if_same(self._address.sockaddr, self.made)
+            remove_if_same(self.address.sockaddr, self.made)
         self.made = None
 
 
-def bind(address: SocketAddress, keepalive: bool) -> Listener:
+def bind(address: SocketAddress, keepalive: bool, mode: int | None = None) -> Listener:
     """A socket that has this address and does not listen yet, so that clients are refused.
 
     A UNIX socket gets its address only when it listens: whoever finds its file before takes it for
@@ -74,12 +78,19 @@ def bind(address: SocketAddress, keepalive: bool) -> Listener:
     except OSError as error:
         sock.close()
         raise _refusal(address, error) from error
+    return Listener(address, sock, mode=mode)
+
+
+def adopt(sock: socket.socket, keepalive: bool) -> Listener:
+    """A socket that somebody else has opened, and that listens already; its file is theirs."""
+    address = SocketAddress(sock.family, sock.getsockname())
+    tune(sock, keepalive, address.is_unix)
     return Listener(address, sock)
 
 
-def listen(address: SocketAddress, keepalive: bool) -> Listener:
+def listen(address: SocketAddress, keepalive: bool, mode: int | None = None) -> Listener:
     """A listening socket at ``address``.  Raises OperatorError."""
-    listener = bind(address, keepalive)
+    listener = bind(address, keepalive, mode)
     listener.listen()
     return listener
 
@@ -88,7 +99,7 @@ def _refusal(address: SocketAddress, error: OSError) -> OperatorError:
     return OperatorError(f"Error binding socket: {describe(error)} ({address})")
 
 
-def _listen_at_path(sock: socket.socket, path: str) -> os.stat_result:
+def _listen_at_path(sock: socket.socket, path: str, mode: int | None) -> os.stat_result:
     """Listen at a path, in place of a socket on which nobody listens any more.
 
     The directory is locked meanwhile: of several daemons that start at once, one would else remove
@@ -97,7 +108,12 @@ def _listen_at_path(sock: socket.socket, path: str) -> os.stat_result:
     directory = _lock(os.path.dirname(path))
     try:
         _remove_stale(path)
-        sock.bind(path)
+        umask = None if mode is None else os.umask(0o777 & ~mode)
+        try:
+            sock.bind(path)
+        finally:
+            if umask is not None:
+                os.umask(umask)
         made = os.lstat(path)
         sock.listen(BACKLOG)
     finally:
@@ -107,27 +123,17 @@ def _listen_at_path(sock: socket.socket, path: str) -> os.stat_result:
 
 
 def _lock(path: str) -> int | None:
-    """A descriptor of a directory that we have locked.
+    """A descriptor of a directory that we have locked; None if we may not open it.
 
-    None if there can be no lock: not on this file system, not for us, or not in the time that a
-    start may take, because others keep it.
+    Others may keep the lock for longer than a start may take: then there is none.
     """
     try:
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except PermissionError:
         return None
-    deadline = time.monotonic() + LOCK_WAIT
-    while time.monotonic() < deadline:
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(LOCK_RETRY)
-        except OSError:
-            break
-        else:
-            return directory
-    os.close(directory)
-    return None
+    with suppress(OSError):
+        lock(directory, LOCK_WAIT)
+    return directory
 
 
 def _remove_stale(path: str) -> None:

@@ -23,6 +23,7 @@ class Reload:
         self._holdings = holdings
         self._set = worker_set
         self._again = False  # as soon as the one that is under way has come to an end
+        self.failure = ""  # why the last one failed, if it did
 
     def request(self, targets: Targets) -> None:
         """Start a generation; a mistake of the operator's leaves all as it is.
@@ -30,14 +31,15 @@ class Reload:
         While one is on its way to take over, others wait, and are then done as one.
         """
         self._holdings.log.reopen()
-        if self._set.coming is not None:
+        if self._set.coming is None:
+            self._begin()
+        else:
             self._again = True
-            return
-        self._begin()
         targets.refresh()
 
-    def on_settled(self) -> None:
-        """The generation that was under way has taken over, or has failed."""
+    def on_settled(self, failure: str = "") -> None:
+        """The generation that was under way has taken over, or has failed for this reason."""
+        self.failure = failure
         if self._again:
             self._again = False
             self._begin()
@@ -63,6 +65,7 @@ class Reload:
             try:
                 key = key_file.read_again(crypto)
             except OperatorError as error:
+                self.failure = error.line
                 self._holdings.log.refusal(error)
                 self._holdings.log.event(ReloadFailed())
                 return

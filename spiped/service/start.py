@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,8 +21,8 @@ from spiped import __version__
 from spiped.crypto import Backend, select
 from spiped.crypto.key_file import KeyFile
 from spiped.crypto.sizes import KEY_BYTES
-from spiped.errors import LookupFailed, OperatorError, as_operator_error
-from spiped.lean_typing import NamedTuple
+from spiped.errors import REFUSALS, LookupFailed, OperatorError, as_operator_error
+from spiped.lean_typing import TYPE_CHECKING, Any, NamedTuple, suppress
 from spiped.net.address import (
     SocketAddress,
     decode_addresses,
@@ -31,15 +32,17 @@ from spiped.net.address import (
 )
 from spiped.net.reactor import Reactor
 from spiped.observe.counters import Counters
+from spiped.observe.log.common import Remark, SeveralAddresses
 from spiped.observe.log.events import (
     Crashed,
     FewDescriptors,
-    Remark,
+    NamesNotFound,
+    ReadinessUnheard,
     RunningAsProcess1,
     SandboxChosen,
     SandboxIncomplete,
     SecretsNotLocked,
-    SeveralAddresses,
+    SocketsUnused,
     SourceIsTarget,
     Started,
     Upgraded,
@@ -48,6 +51,7 @@ from spiped.observe.log.events import (
 from spiped.observe.log.key_warnings import key_warnings
 from spiped.observe.log.log import Log
 from spiped.options.settings import DaemonOptions
+from spiped.options.values import BY_NUMBER, is_inherited
 from spiped.plane.choose import choose_plane
 from spiped.plane.interface import PlaneMaker
 from spiped.plane.limits import Limits
@@ -64,37 +68,81 @@ from spiped.proto.terms import Role
 from spiped.sandbox import Sandbox
 from spiped.service import handover, key_keeper, upgrade
 from spiped.service.holdings import Holdings
-from spiped.service.listener import bind
+from spiped.service.listener import adopt, bind, listen
+from spiped.service.service_manager import ServiceManager
 from spiped.service.supervisor import Supervisor, SupervisorSettings
 from spiped.service.targets import Answer, look_up
 from spiped.service.worker_set import SetSettings
 
+if TYPE_CHECKING:
+    from spiped.service.publication import About
+    from spiped.service.readiness import Readiness
+    from spiped.status.page import Page
+
 RESOLVE_RETRY = 1.0  # seconds between attempts with -D
+
+# Microseconds that a service manager grants for one attempt: longer than the helper may take
+EXTENSION = 90_000_000
 
 # What a supervisor has open besides one channel for each worker, and a worker besides its
 # connections, with something to spare for a look-up and for a first connection.
 OWN_DESCRIPTORS = 20
 
 
-def run(name: str, options: DaemonOptions) -> int:
+def run(log: Log, options: DaemonOptions) -> int:
     """Run the daemon to its end; returns the exit status.  Raises OperatorError."""
     try:
         inheritance = handover.receive()
+        if inheritance is None or not inheritance.is_rehearsal:  # whose text the daemon reads
+            log.use_level(options.log_level)
+            log.use_format(options.log_format)
         keep_streams_open()
+        # before anything else can have taken the number of a descriptor that is missing
+        inherited = _inherit(log, options) if inheritance is None else None
+        readiness = _readiness(options) if inheritance is None else None
         workers = options.workers or available_cpus()
         _allow_descriptors(options, workers)
         crypto, warnings = select()
-        log = Log(name, options.verbose)
         for warning in warnings:
             log.event(Remark(warning))
-        start = Start(name, options, workers, crypto, log)
+        start = Start(options, workers, crypto, log)
         if inheritance is None:
-            return start.begin()
+            return start.begin(inherited, readiness)
         if inheritance.is_rehearsal:
             return start.rehearse(inheritance)
         return start.take_over(inheritance)
-    except (OSError, MemoryError) as error:
+    except REFUSALS as error:
         raise as_operator_error(error) from error
+
+
+def _inherit(log: Log, options: DaemonOptions) -> socket.socket | None:
+    """The source, if somebody else has opened it; all other sockets that were passed are closed."""
+    if not is_inherited(options.source) and "LISTEN_FDS" not in os.environ:
+        return None
+    from spiped.process.activation import by_name, listening_socket, take_passed  # few need it
+
+    passed = take_passed()
+    sock = None
+    if is_inherited(options.source):
+        kind, _, which = options.source.partition(":")
+        option = f"-s {options.source}"
+        fd = int(which) if f"{kind}:" == BY_NUMBER else by_name(passed, which, option)
+        sock = listening_socket(fd, option)
+    unused = [(name, fd) for name, fd in passed.sockets if sock is None or fd != sock.fileno()]
+    for _, fd in unused:
+        with suppress(OSError):  # it was not open
+            os.close(fd)
+    if unused:
+        log.event(SocketsUnused(", ".join(name for name, _ in unused)))
+    return sock
+
+
+def _readiness(options: DaemonOptions) -> Readiness | None:
+    if options.ready_fd is None:
+        return None
+    from spiped.service.readiness import Readiness  # few need it
+
+    return Readiness(options.ready_fd)
 
 
 def _descriptors_wanted(options: DaemonOptions) -> int | None:
@@ -120,24 +168,26 @@ class _Addresses(NamedTuple):
 class Start:
     """Acquires what the daemon holds, and gives it to a supervisor."""
 
-    def __init__(
-        self, name: str, options: DaemonOptions, workers: int, crypto: Backend, log: Log
-    ) -> None:
-        self._name = name
+    def __init__(self, options: DaemonOptions, workers: int, crypto: Backend, log: Log) -> None:
         self._options = options
         self._workers = workers
         self._crypto = crypto
         self._log = log
         self._make_plane: PlaneMaker = choose_plane(crypto)
-        self._holdings = Holdings(crypto, log, KeyFile(options.pipe.key))
+        self._manager = ServiceManager(log)
+        self._holdings = Holdings(crypto, log, KeyFile(options.pipe.key), self._manager)
         self._holdings.sandbox = Sandbox(crypto) if options.pipe.sandbox else None
+        self._page: Page | None = None  # of the status server
         self._in_background = False
         self._is_detached = False  # from the standard streams
 
     # Three ways to begin
 
-    def begin(self) -> int:
-        """Be a new daemon."""
+    def begin(self, inherited: socket.socket | None, readiness: Readiness | None) -> int:
+        """Be a new daemon; ``inherited``: listens at the source."""
+        if inherited is not None:
+            self._holdings.listener = adopt(inherited, self._options.pipe.keepalive)
+        self._holdings.readiness = readiness
         if os.getpid() == 1:
             if not self._options.foreground:
                 raise OperatorError("Process 1 cannot go to the background: use -F")
@@ -153,6 +203,9 @@ class Start:
         if inheritance.document.get("key_can_be_read"):
             self._holdings.key_file.can_be_read_again = True
             self._holdings.key_file.read_again(self._crypto)
+        self._load_page()
+        # what a supervisor cannot do without; new workers it can do without for a while
+        Reactor(), Signals(), self._make_counters([])
         self._crypto.wipe_secrets()
         os.write(1, upgrade.READY)
         return 0
@@ -167,7 +220,8 @@ class Start:
 
     def _adopt(self, given: handover.Document) -> PipeSettings:
         options = self._options
-        self._holdings.take_over(given, options.source, options.pid_file)
+        self._holdings.take_over(given, options.pid_file)
+        self._page = self._load_page()
         if given.get("log_file") is not None and options.log_file is not None:
             self._log.use_file(options.log_file, given["log_file"])
         elif options.syslog and not options.foreground:
@@ -184,12 +238,13 @@ class Start:
         options, holdings = self._options, self._holdings
         background = not options.foreground
         user = None if options.user is None else identity.look_up_identity(options.user)
-        if background:
+        if background and options.pid_file is not None:
             pid_file.check(options.pid_file)
         allow_locked_memory()
         key = self._read_key()
+        self._page = self._load_page()
         addresses = self._look_up_first()
-        if addresses.source:
+        if addresses.source and holdings.listener is None:
             self._bind(addresses.source)
             if self._are_known(addresses):
                 self._listen()
@@ -197,17 +252,20 @@ class Start:
             self._go_to_background()
         elif options.log_file is not None:
             self._log.use_file(options.log_file)
-        name_process(self._name)  # while that is ours to do
+        name_process(self._log.name)  # while that is ours to do
         if not self._are_known(addresses):
             if background:
                 self._report_ready()  # -D: nobody waits for a name service
             addresses = self._wait_for_names()
             if holdings.listener is None:
                 self._bind(addresses.source)
-            self._listen()
+            if not is_inherited(options.source):
+                self._listen()
+        assert holdings.listener is not None
         for target in addresses.targets:
-            if leads_back(addresses.source[0], target):
+            if leads_back(holdings.listener.address, target):
                 self._log.event(SourceIsTarget(str(target)))
+        self._listen_for_status(user)
         if user is not None:
             self._become(user)
         bind = self._first(addresses.bind, options.pipe.bind) if options.pipe.bind else None
@@ -243,9 +301,14 @@ class Start:
 
     def _go_to_background(self) -> None:
         holdings, options = self._holdings, self._options
-        holdings.parent = daemonize(self._name, self._let_go_in_parent)
+        holdings.parent = daemonize(
+            self._log.name,
+            self._let_go_in_parent,
+            lambda child: self._manager.tell(f"MAINPID={child}"),
+        )
         self._in_background = True
-        holdings.pid_file = pid_file.PidFile.create(options.pid_file)
+        if options.pid_file is not None:
+            holdings.pid_file = pid_file.PidFile.create(options.pid_file)
         if options.log_file is not None:
             self._log.use_file(options.log_file)
         elif options.syslog:
@@ -256,13 +319,58 @@ class Start:
         self._crypto.wipe_secrets()
         if self._holdings.listener is not None:
             self._holdings.listener.sock.close()
+        if self._holdings.readiness is not None:
+            self._holdings.readiness.close()
+
+    # Status
+
+    def _load_page(self) -> Page | None:
+        if not self._options.status:
+            return None
+        from spiped.status import require
+
+        require()
+        # slow to import, perhaps not there, and perhaps out of reach once privileges are dropped
+        from spiped.service import publication, status_server  # noqa: F401
+        from spiped.status.page import load
+
+        return load()
+
+    def _listen_for_status(self, user: identity.Identity | None) -> None:
+        for text in self._options.status:
+            try:
+                address = self._first(resolve(text), text)
+                listener = listen(address, keepalive=False, mode=STATUS_MODE)
+            except OperatorError as error:
+                raise OperatorError(f"--status {text}: {error.lines[0]}") from error
+            self._holdings.status.append(listener)
+            if user is not None and listener.made is not None:
+                identity.give_to(address.sockaddr, user)
+
+    def _about(self) -> About | None:
+        options = self._options
+        if not options.status:
+            return None
+        from spiped.service.publication import About  # slow to import
+
+        limits = _limits(options)
+        return About(
+            pipe=options.name,
+            mode="decrypt" if options.decrypt else "encrypt",
+            source=options.source,
+            target=options.pipe.target,
+            key=self._holdings.key_file.name,
+            limit=limits.connections,
+            unauthenticated_limit=limits.unauthenticated,
+            started=self._holdings.started,
+        )
 
     # Names
 
     def _look_up_first(self) -> _Addresses:
         """Before going to the background: all addresses, or with -D those that are literal."""
         options = self._options
-        texts = [options.source, options.pipe.target, options.pipe.bind or ""]
+        texts = self._address_texts()
         literal = [is_literal(text) or not text for text in texts]
         if options.wait_for_dns:
             return self._resolve_literals(
@@ -272,13 +380,19 @@ class Start:
             return self._resolve_literals(texts)
         answers = self._ask(texts)
         for answer in answers:
-            if answer.reasons:
-                raise (LookupFailed if answer.may_change else OperatorError)(*answer.reasons)
+            if answer.failure is not None:
+                raise answer.failure
         return _Addresses(*(answer.addresses for answer in answers))
 
+    def _address_texts(self) -> list[str]:
+        """Source, target, and from where to connect; "" is not to be looked up."""
+        options = self._options
+        source = "" if is_inherited(options.source) else options.source
+        return [source, options.pipe.target, options.pipe.bind or ""]
+
     def _are_known(self, addresses: _Addresses) -> bool:
-        wanted = self._options.source, self._options.pipe.target, self._options.pipe.bind
-        return all(found or not text for text, found in zip(wanted, addresses, strict=True))
+        texts = self._address_texts()
+        return all(found or not text for text, found in zip(texts, addresses, strict=True))
 
     def _resolve_literals(self, texts: Sequence[str]) -> _Addresses:
         source, target, bind = texts
@@ -290,20 +404,22 @@ class Start:
 
     def _wait_for_names(self) -> _Addresses:
         """With -D: ask until all names stand for something; each reason is told once."""
-        options = self._options
-        texts = [options.source, options.pipe.target, options.pipe.bind or ""]
+        texts = self._address_texts()
         told: set[str] = set()
         while True:
+            self._manager.tell(
+                f"EXTEND_TIMEOUT_USEC={EXTENSION}", status="Waiting until all names are known"
+            )
             answers = self._ask(texts)
-            reasons = [reason for answer in answers for reason in answer.reasons]
-            if not reasons:
+            failures = [answer.failure for answer in answers if answer.failure is not None]
+            if not failures:
                 return _Addresses(*(answer.addresses for answer in answers))
-            if not all(answer.may_change for answer in answers if answer.reasons):
-                raise OperatorError(*reasons)
-            for reason in reasons:
-                if reason not in told:
-                    told.add(reason)
-                    self._log.event(Remark(reason))
+            for failure in failures:
+                if not isinstance(failure, LookupFailed):  # time will not mend it
+                    raise failure
+                if failure.line not in told:
+                    told.add(failure.line)
+                    self._log.event(NamesNotFound(failure.line))
             with stoppable():
                 time.sleep(RESOLVE_RETRY)
 
@@ -311,18 +427,20 @@ class Start:
         """Look names up, and wait for the answer, during which SIGTERM and SIGINT take effect."""
         found: list[Answer] = []
         asked = [text for text in texts if text]
+        optional = [i == 2 for i, text in enumerate(texts) if text]  # a port, of -b
         reactor = Reactor()
 
         def take(answers: list[Answer]) -> None:
             found.extend(answers)
             reactor.stop()
 
+        helper = look_up(reactor, asked, self._crypto, take, port_optional=optional)
         try:
-            optional = [i == 2 for i, text in enumerate(texts) if text]  # a port, of -b
-            look_up(reactor, asked, self._crypto, take, port_optional=optional)
             with stoppable():
                 reactor.run()
         finally:
+            if helper is not None:
+                helper.bury()
             reactor.close()
         return [found.pop(0) if text else Answer([]) for text in texts]
 
@@ -347,29 +465,32 @@ class Start:
     def _supervise(self, pipe: PipeSettings, given: handover.Document | None) -> int | None:
         """Supervise to the end; returns the signal that has ended the daemon, if one has."""
         options = self._options
-        name_process(self._name)
+        name_process(self._log.name)
         forbid_core_dumps(self._crypto)
         self._give_up_privileges()
         inherited = [] if given is None else given["counters"]
-        entries = min(options.connections or ENTRIES, ENTRIES)
-        counters = Counters(1 + 2 * self._workers, inherited, entries)
+        counters = self._make_counters(inherited)
         supervisor = Supervisor(
             Reactor(),
             Signals(),
             self._holdings,
             counters,
             SupervisorSettings(
+                about=self._about(),
+                page=self._page,
                 workers=SetSettings(
                     name=options.name,
+                    key_name=self._holdings.key_file.name,
+                    target=options.pipe.target,
                     workers=self._workers,
                     limits=_limits(options),
                     make_plane=self._make_plane,
                     wake=_eventfd(),
                     detach=not options.foreground,
-                    tell_clean=self._log.shows_info,
+                    drain_timeout=options.drain_timeout,
                 ),
-                target=options.pipe.target,
                 resolve_interval=options.resolve_interval,
+                shutdown_delay=options.shutdown_delay,
                 shutdown_timeout=options.shutdown_timeout,
             ),
             self,
@@ -377,6 +498,10 @@ class Start:
         if given is None:
             return supervisor.run(pipe)
         return supervisor.take_over(pipe, given["workers"])
+
+    def _make_counters(self, inherited: Sequence[Any]) -> Counters:
+        entries = min(self._options.connections or ENTRIES, ENTRIES)
+        return Counters(1 + 2 * self._workers, inherited, entries)
 
     def _give_up_privileges(self) -> None:
         """For good; and say what is missing of what workers should give up."""
@@ -407,6 +532,11 @@ class Start:
         self._log.event(
             Started(__version__, options.name, options.source, options.pipe.target, self._workers)
         )
+        if self._holdings.readiness is not None:
+            reason = self._holdings.readiness.tell()
+            if reason:
+                self._log.event(ReadinessUnheard(options.ready_fd or 0, reason))
+            self._holdings.readiness = None
         self._report_ready()
 
     def _report_ready(self) -> None:
@@ -415,7 +545,8 @@ class Start:
             self._is_detached = True
             detach_streams()
         if self._holdings.parent is not None:
-            self._holdings.parent.report_ready()
+            # who is the main process until then, and alone may say that we are it
+            self._holdings.parent.report_ready(wait=self._manager.is_there)
             self._holdings.parent = None
 
     def _guard(self, work: Callable[[], int | None]) -> int:
@@ -428,8 +559,9 @@ class Start:
             ended_by = work()
         except Stopped as stopped:
             ended_by = stopped.number
-        except (OperatorError, OSError, MemoryError) as error:
+        except (OperatorError, *REFUSALS) as error:
             refusal = as_operator_error(error)
+            self._manager.tell(status=f"Failed: {refusal.lines[0]}")
             if not self._in_background:
                 raise refusal from error
             self._report_failure(refusal)
@@ -439,6 +571,10 @@ class Start:
             return 1
         finally:
             self._holdings.give_back()
+        if self._holdings.parent is not None:
+            self._report_failure(
+                OperatorError("Told to end before it was ready", "Failed to daemonize")
+            )
         if ended_by == signal.SIGINT and os.getpid() != 1:
             die_of(signal.SIGINT)
         return 0
@@ -448,10 +584,14 @@ class Start:
         self._log.refusal(error)
         if self._holdings.parent is not None:
             if not self._log.is_stderr:
-                Log(self._name).refusal(error)
+                self._log.use_stderr()
+                self._log.refusal(error)
             self._holdings.parent.report_failure()
             self._holdings.parent = None
 
+
+# Of a UNIX socket at which the status can be asked for: owner and group may
+STATUS_MODE = 0o660
 
 # Connections of a worker that others can see, at most
 ENTRIES = 16384
@@ -467,4 +607,7 @@ def _limits(options: DaemonOptions) -> Limits:
 
 def _eventfd() -> int:
     """A descriptor by which workers wake each other; -1 if the system has none."""
-    return os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if hasattr(os, "eventfd") else -1
+    if hasattr(os, "eventfd"):
+        with suppress(OSError):
+            return os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    return -1

@@ -13,13 +13,14 @@ import socket
 import sys
 from collections.abc import Callable
 
-from spiped.errors import describe
+from spiped.errors import REFUSALS, describe
 from spiped.lean_typing import suppress
 from spiped.net.address import encode_addresses
 from spiped.net.reactor import Reactor
 from spiped.observe.counters import Counters
-from spiped.observe.log.events import Refused, UpgradeFailed
-from spiped.process.helper import Helper
+from spiped.observe.log.common import Refused
+from spiped.observe.log.events import UpgradeFailed, UpgradeRefused
+from spiped.process.helper import TIME_LIMIT, Helper
 from spiped.process.signals import Signals, block_signals, unblock_signals
 from spiped.service import handover, key_keeper
 from spiped.service.generation import State
@@ -61,12 +62,12 @@ class Upgrade:
         self._counters = counters
         self._may_go_on = may_go_on
         self._command = own_command()
-        self._rehearsing = False
+        self._rehearsal: Helper | None = None
         self._again = False  # the program may have changed since the rehearsal began
 
     def request(self) -> None:
         """Have a new image of the program rehearse and then take our place; or stay as we are."""
-        if self._rehearsing:
+        if self._rehearsal is not None:
             self._again = True
             return
         if self._set.in_charge is None:  # the daemon still starts
@@ -74,28 +75,39 @@ class Upgrade:
             return
         document = self._document()
         try:
-            Helper(self._reactor, lambda sock: _rehearse(sock, self._command, document), self._take)
-        except OSError as error:
-            self._fail([f"Cannot rehearse: {describe(error)}"])
-        else:
-            self._rehearsing = True
+            self._rehearsal = Helper(
+                self._reactor, lambda sock: _rehearse(sock, self._command, document), self._take
+            )
+        except REFUSALS as error:
+            self._fail(f"Cannot try the new program out: {describe(error)}")
+
+    def stop(self) -> None:
+        """The daemon has been told to end."""
+        if self._rehearsal is not None:
+            self._rehearsal.abandon()
 
     def _take(self, report: bytes) -> None:
-        self._rehearsing = False
+        assert self._rehearsal is not None
+        took_too_long, self._rehearsal = self._rehearsal.took_too_long, None
         if self._again:
             self._again = False
             self.request()
         elif report.endswith(READY):
             self._execute()
         else:
-            lines = report.decode(errors="backslashreplace").splitlines()
-            self._fail(lines or ["the new program said nothing"])
+            log = self._holdings.log
+            for line in report.decode(errors="backslashreplace").splitlines():
+                log.event(UpgradeRefused(line.removeprefix(f"{log.name}: ")))
+            if took_too_long:
+                self._fail(f"The new program was not ready within {TIME_LIMIT} seconds")
+            elif not report:
+                self._fail("The new program ended without a word")
+            else:
+                log.event(UpgradeFailed())
 
-    def _fail(self, reasons: list[str]) -> None:
-        log = self._holdings.log
-        for reason in reasons:
-            log.event(Refused(reason.removeprefix(f"{log.name}: ")))
-        log.event(UpgradeFailed())
+    def _fail(self, reason: str) -> None:
+        self._holdings.log.event(Refused(reason))
+        self._holdings.log.event(UpgradeFailed())
 
     def _execute(self) -> None:
         """Become the new image, once no generation is on its way and no signal is left to handle.
@@ -110,8 +122,8 @@ class Upgrade:
                 self._reactor.call_later(RETRY, self._execute)
             else:
                 self._replace_image()
-        except OSError as error:
-            self._fail([f"Cannot execute {self._command[0]}: {describe(error)}"])
+        except REFUSALS as error:
+            self._fail(f"Cannot execute the new program ({self._command[0]}): {describe(error)}")
         finally:
             unblock_signals()
 
@@ -125,7 +137,7 @@ class Upgrade:
             fd = handover.write(document, is_rehearsal=False)
             try:
                 handover.set_inheritable(fds, inheritable=True)
-                _execute(self._command, fd)
+                _execute(self._command, fd, self._holdings.manager.variables())
             finally:
                 handover.set_inheritable(fds, inheritable=False)
                 os.close(fd)
@@ -152,16 +164,15 @@ class Upgrade:
 
 def _rehearse(sock: socket.socket, command: list[str], document: handover.Document) -> None:
     """What the child does: it becomes the new program, whose output is its report."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd, stream in ((null, 0), (sock.fileno(), 1), (sock.fileno(), 2)):
-        os.dup2(fd, stream)
+    for stream in (1, 2):
+        os.dup2(sock.fileno(), stream)
     try:
-        _execute(command, handover.write(document, is_rehearsal=True))
-    except OSError as error:
+        _execute(command, handover.write(document, is_rehearsal=True), {})
+    except REFUSALS as error:
         os.write(2, f"{command[0]}: {describe(error)}\n".encode(errors="surrogateescape"))
 
 
-def _execute(command: list[str], document: int) -> None:
+def _execute(command: list[str], document: int, variables: dict[str, str]) -> None:
     os.set_inheritable(document, True)
-    environment = {**os.environ, handover.VARIABLE: str(document)}
+    environment = {**os.environ, **variables, handover.VARIABLE: str(document)}
     os.execve(command[0], command, environment)  # noqa: S606

@@ -14,36 +14,43 @@ import socket
 from collections.abc import Callable
 
 from spiped.crypto import Backend
-from spiped.errors import describe
+from spiped.errors import REFUSALS, describe
 from spiped.lean_typing import NamedTuple, suppress
 from spiped.net.address import decode_addresses
 from spiped.net.reactor import Reactor
 from spiped.observe.counters import Counters
 from spiped.observe.log.events import (
     CannotAccept,
+    ConnectionBegun,
     ConnectionEnded,
     ConnectionFailed,
+    ConnectionLeft,
     Crashed,
-    Event,
+    EventsLost,
     LimitReached,
     Overloaded,
     Suppressed,
-    encode,
 )
+from spiped.observe.log.kinds import Event, encode
 from spiped.observe.log.rate_limit import BURST, INTERVAL, RateLimit
 from spiped.observe.slot import Field, Slot
-from spiped.plane.diagnosis import describe as describe_ending
+from spiped.plane.diagnosis import tell
 from spiped.plane.ending import Cause, Ending
-from spiped.plane.interface import PlaneMaker, Service
+from spiped.plane.interface import PlaneMaker, Service, Wanted
 from spiped.plane.limits import Limits
 from spiped.plane.pipe_settings import PipeSettings
 from spiped.process.fork import present_traceback
 from spiped.process.signals import HANDLED, unblock_signals
 from spiped.process.streams import detach_streams
 from spiped.process.title import name_process
+from spiped.proto.terms import Heard, Role
 from spiped.sandbox import Sandbox
 from spiped.service.channel import Channel, Message
 from spiped.service.failures import Failures
+
+# Bytes that may wait to be taken by the supervisor; what is to be said beyond that is lost.
+WAITING_MAX = 1 << 16
+LOSS_INTERVAL = 1.0  # seconds from one message about that to the next
 
 
 class WorkerSetup(NamedTuple):
@@ -51,6 +58,8 @@ class WorkerSetup(NamedTuple):
 
     program: str  # its name
     name: str  # of the pipe
+    key_name: str
+    target: str  # as the operator wrote it
     serial: int  # of the worker, among all that this daemon has had
     pipe: PipeSettings
     limits: Limits
@@ -64,7 +73,7 @@ class WorkerSetup(NamedTuple):
     make_plane: PlaneMaker
     sandbox: Sandbox | None
     detach: bool  # a daemon's: let go of the standard streams
-    tell_clean: bool  # also of connections that end in order
+    wanted: Wanted  # of which connections to tell, beside those that fail
 
 
 def run(setup: WorkerSetup, sock: socket.socket) -> int:
@@ -76,7 +85,7 @@ def run(setup: WorkerSetup, sock: socket.socket) -> int:
     try:
         worker = Worker(setup, sock)
         worker.begin()
-    except OSError as error:
+    except REFUSALS as error:
         _say(sock, {"cannot_start": describe(error)})
         return 1
     except Exception:
@@ -113,7 +122,11 @@ class Worker:
         self._refused = 0  # connections, as far as that has been told
         self._reactor = Reactor()
         self._plane = setup.make_plane(self._reactor, setup.slot, setup.entries)
+        self._wanted = setup.wanted
+        self._untold = 0  # events that have been lost, and not told of
         self._stopping = False
+        self._carried = 0  # bytes, when we looked for the last time,
+        self._given_back_at = -1  # and when memory was given back
         self._channel = Channel(self._reactor, sock, self._obey, self.drain)
         self._failures = Failures(setup.name, self._reactor, setup.slot, self._tell)
 
@@ -131,8 +144,10 @@ class Worker:
                 counters=setup.counters,
                 workers=setup.workers,
                 limits=setup.limits,
-                tell_clean=setup.tell_clean,
-                tell_left=False,
+                tell_clean=setup.wanted.clean,
+                tell_left=setup.wanted.left,
+                tell_begun=setup.wanted.begun,
+                on_begin=self._on_begin,
                 tell_burst=BURST,
                 tell_interval=INTERVAL,
                 on_end=self._on_end,
@@ -143,8 +158,14 @@ class Worker:
             )
         )
         if setup.sandbox is not None:
-            setup.sandbox.enter(setup.pipe)
+            self._enter(setup.sandbox)
         self._channel.send({"ready": True})
+
+    def _enter(self, sandbox: Sandbox) -> None:
+        try:
+            sandbox.enter(self._setup.pipe)
+        except OSError as error:
+            raise OSError(error.errno, f"cannot enter the sandbox: {describe(error)}") from error
 
     def run(self) -> None:
         """Work until drained or stopped."""
@@ -167,42 +188,72 @@ class Worker:
         self._failures.sum_up()
         self._reactor.stop()
 
+    def _give_back_if_idle(self) -> None:
+        """Keep no memory that is not needed: connections of a worker that drains may stay for days.
+
+        Called from time to time.
+        """
+        if not self._stopping:
+            return
+        before = self._carried
+        self._carried = self._setup.slot[Field.SEALED] + self._setup.slot[Field.OPENED]
+        if self._carried == before != self._given_back_at:
+            self._given_back_at = self._carried
+            self._plane.give_back()
+
     # Orders
 
     def _obey(self, message: Message) -> None:
         match message:
             case {"do": "answer", "question": int()}:
                 self._channel.answer(message, {})
+                self._give_back_if_idle()
             case {"do": "drain"}:
                 self.drain()
             case {"do": "stop"}:
                 self._stop()
             case {"do": "targets", "addresses": list(addresses)}:
                 self._plane.retarget(decode_addresses(addresses))
+            case {"do": "tell", "clean": bool(clean), "left": bool(left), "begun": bool(begun)}:
+                self._wanted = Wanted(clean, left, begun)
+                self._plane.report(self._wanted)
 
     # Connections
 
+    def _on_begin(self, number: int, peer: object) -> None:
+        self._tell(ConnectionBegun(self._setup.name, self._id(number), str(peer)))
+
     def _on_end(self, ending: Ending) -> None:
         if ending.cause in (Cause.CLEAN, Cause.SHUTDOWN):
-            if self._setup.tell_clean:
+            if self._wanted.clean:
                 self._tell(self._event(ConnectionEnded, ending))
-        elif ending.cause is not Cause.LEFT:
+        elif ending.cause is Cause.LEFT:
+            if self._wanted.left:
+                self._tell(self._event(ConnectionLeft, ending))
+        else:
             self._failures.told(ending.reason)
             self._tell(self._event(ConnectionFailed, ending))
 
     def _event(self, kind: Callable[..., Event], ending: Ending) -> Event:
+        is_ours = ending.role is Role.C  # else it is the one that the peer has proved to hold
         fields = {
             "pipe": self._setup.name,
-            "id": f"{self._setup.serial}-{ending.number}",
+            "id": self._id(ending.number),
             "peer": str(ending.peer),
-            "cause": ending.cause.value,
+            "key": self._setup.key_name if is_ours or ending.heard is Heard.PROOF else "",
+            "target": self._setup.target,
             "sealed_bytes": ending.sealed,
             "opened_bytes": ending.opened,
             "seconds": round(ending.seconds, 3),
+            "cause": ending.reason.word,
         }
         if kind is ConnectionFailed:
-            fields |= {"side": ending.failed_side, "detail": describe_ending(ending)}
+            fields |= {"side": ending.failed_side or "nobody", "detail": tell(ending)}
         return kind(**fields)
+
+    def _id(self, number: int) -> str:
+        """What the daemon calls a connection of this worker's."""
+        return f"{self._setup.serial}-{number}"
 
     def _on_limit(self) -> None:
         if self._admits():
@@ -229,4 +280,17 @@ class Worker:
         return True
 
     def _tell(self, event: Event) -> None:
-        self._channel.send({"event": encode(event)})
+        if self._channel.waiting <= WAITING_MAX:
+            self._channel.send({"event": encode(event)})
+            return
+        if self._untold == 0:
+            self._reactor.call_later(LOSS_INTERVAL, self._tell_loss)
+        self._untold += 1
+
+    def _tell_loss(self) -> None:
+        """Say how many could not be told, as soon as that can be."""
+        if self._channel.waiting > WAITING_MAX:
+            self._reactor.call_later(LOSS_INTERVAL, self._tell_loss)
+        else:
+            lost, self._untold = self._untold, 0
+            self._tell(EventsLost(self._setup.name, lost))

@@ -30,6 +30,11 @@ class WorkerProcess:
         self.ready = False
         self.unanswered = 0  # questions in a row, up to now
 
+    @property
+    def is_answering(self) -> bool:
+        """It has answered the last question, or has still time to, and the one before."""
+        return self.ready and self.unanswered <= 1
+
     def tell(self, order: str, **arguments: Any) -> None:
         """Give an order; a worker that is gone does not miss it."""
         if self.channel is not None:

@@ -12,19 +12,22 @@ import os
 import socket
 import time
 
-from spiped.errors import describe
+from spiped.errors import REFUSALS, describe
 from spiped.lean_typing import Any, NamedTuple, Protocol, suppress
 from spiped.net.address import SocketAddress
 from spiped.net.reactor import Reactor, Timer
 from spiped.observe.counters import Counters
 from spiped.observe.log.events import (
+    DrainTimedOut,
     GenerationFailed,
     WorkerDied,
     WorkerHung,
     WorkerNotForked,
-    decode,
+    WorkerReplaced,
 )
-from spiped.plane.interface import PlaneMaker
+from spiped.observe.log.kinds import decode
+from spiped.observe.slot import Field
+from spiped.plane.interface import PlaneMaker, Wanted
 from spiped.plane.limits import Limits
 from spiped.plane.pipe_settings import PipeSettings
 from spiped.process.fork import fork
@@ -48,12 +51,14 @@ class SetSettings(NamedTuple):
     """What all generations have in common."""
 
     name: str  # of the pipe
+    key_name: str
+    target: str  # as the operator wrote it
     workers: int
     limits: Limits
     make_plane: PlaneMaker
     wake: int  # `Service.wake`
     detach: bool  # a daemon's workers: let go of the standard streams
-    tell_clean: bool  # workers also tell of connections that end in order
+    drain_timeout: float  # seconds that connections have after a newer generation has taken over
 
 
 class Owner(Protocol):
@@ -64,6 +69,9 @@ class Owner(Protocol):
 
     def on_start_failed(self, reason: str, generation: Generation) -> None:
         """A generation that was to take over, or to be the first, could not start."""
+
+    def on_changed(self) -> None:
+        """There are other workers than before, or in another state."""
 
     def on_empty(self) -> None:
         """The last worker has ended, and none is to follow."""
@@ -91,6 +99,7 @@ class WorkerSet:
         self.generations: list[Generation] = []  # the oldest first; those that are not gone
         self.generations_begun = 0
         self.workers_forked = 0
+        self._wanted = Wanted()
         self._backoff = BACKOFF_MIN
         self._refill: Timer | None = None  # workers are missing, and not due yet
         self._asked_at = time.monotonic()
@@ -115,6 +124,13 @@ class WorkerSet:
     def workers(self) -> list[WorkerProcess]:
         return [process for generation in self.generations for process in generation.workers]
 
+    @property
+    def is_answering(self) -> bool:
+        """One at least does what it should; of those that accept, as long as there are any."""
+        in_charge = self.in_charge
+        workers = self.workers if in_charge is None else in_charge.workers
+        return any(process.is_answering for process in workers)
+
     def begin(self, pipe: PipeSettings) -> None:
         """Start a generation with this key, which it owns from now on, and these targets."""
         assert self.coming is None
@@ -131,6 +147,7 @@ class WorkerSet:
             # those that drain never fork again, and so need no key here
             K = pipe.K if state is State.SERVING else bytearray()
             generation = Generation(given["number"], pipe._replace(K=K), state)
+            generation.drains_since = given.get("drains_since")
             self.generations.append(generation)
             for each in given["workers"]:
                 file = files[each["counters"]]
@@ -138,8 +155,17 @@ class WorkerSet:
                 process.ready = True
                 self.workers_forked = max(self.workers_forked, process.serial)
                 self._take_on(process, generation, socket.socket(fileno=each["channel"]))
+                process.tell("tell", **self._wanted._asdict())
+            if state is State.DRAINING:
+                self._limit_draining(generation)
         if self.in_charge is None:  # its workers have died meanwhile
             self.begin(pipe)
+
+    def want(self, wanted: Wanted) -> None:
+        """Have all workers, also those to come, tell of these connections."""
+        self._wanted = wanted
+        for process in self.workers:
+            process.tell("tell", **wanted._asdict())
 
     def retarget(self, targets: list[SocketAddress]) -> None:
         """New connections are made to these."""
@@ -184,7 +210,7 @@ class WorkerSet:
         try:
             for _ in range(self._settings.workers - len(generation.workers)):
                 self._spawn(generation)
-        except OSError as error:
+        except REFUSALS as error:
             reason = f"cannot fork: {describe(error)}"
             if generation.state is State.STARTING:
                 self._reactor.call_later(0, lambda: self._give_up(generation, reason))
@@ -198,13 +224,13 @@ class WorkerSet:
         self._refill = self._reactor.call_later(delay, self.fill)
 
     def _spawn(self, generation: Generation) -> None:
-        """Fork a worker.  Raises OSError."""
+        """Fork a worker.  Raises what `REFUSALS` names."""
         ours, theirs = socket.socketpair()
         slot = self._free_slot()
         serial = self.workers_forked + 1
         try:
             pid = fork(lambda: self._become_worker(generation, serial, slot, ours, theirs))
-        except OSError:
+        except REFUSALS:
             ours.close()
             raise
         finally:
@@ -226,6 +252,7 @@ class WorkerSet:
             lambda message: self._on_message(process, generation, message),
             lambda: None,  # the worker is gone: SIGCHLD says how
         )
+        self._owner.on_changed()
 
     def _become_worker(
         self,
@@ -252,6 +279,8 @@ class WorkerSet:
             worker.WorkerSetup(
                 program=self._log.name,
                 name=settings.name,
+                key_name=settings.key_name,
+                target=settings.target,
                 serial=serial,
                 pipe=generation.pipe,
                 limits=settings.limits,
@@ -265,7 +294,7 @@ class WorkerSet:
                 make_plane=settings.make_plane,
                 sandbox=self._holdings.sandbox,
                 detach=settings.detach,
-                tell_clean=settings.tell_clean,
+                wanted=self._wanted,
             ),
             theirs,
         )
@@ -274,6 +303,9 @@ class WorkerSet:
         match message:
             case {"ready": True}:
                 process.ready = True
+                self._owner.on_changed()
+                if generation.state is State.SERVING:
+                    self._log.event(WorkerReplaced(process.pid))
                 self._check_serving(generation)
             case {"event": dict(encoded)}:
                 with suppress(ValueError):  # of another version, which knows other events
@@ -290,8 +322,22 @@ class WorkerSet:
         for older in list(self.generations):
             if older.number < generation.number and older.state is State.SERVING:
                 older.drain()
+                self._limit_draining(older)
         self._forget_gone()
         self._owner.on_serving(generation)
+
+    def _limit_draining(self, generation: Generation) -> None:
+        """Its connections have so much time from the moment at which it began to drain."""
+        if generation.state is State.DRAINING:
+            has_had = time.monotonic() - (generation.drains_since or time.monotonic())
+            generation.timeout = self._reactor.call_later(
+                max(0.0, self._settings.drain_timeout - has_had),
+                lambda: self._time_out(generation),
+            )
+
+    def _time_out(self, generation: Generation) -> None:
+        self._log.event(DrainTimedOut(generation.number, len(generation.workers)))
+        generation.stop()
 
     # Deaths
 
@@ -310,6 +356,7 @@ class WorkerSet:
             process.channel = None
         how = self._reasons.pop(process.pid, describe_status(status))
         generation.remove(process)
+        self._owner.on_changed()
         self._counters.fold(process.slot, process.file)
         self._counters.drop_unused([other.file for other in self.workers])
         self._wake()
@@ -317,6 +364,7 @@ class WorkerSet:
             self._give_up(generation, how)
         elif generation.state in (State.STARTING, State.SERVING):
             self._log.event(WorkerDied(process.pid, how))
+            self._counters.slot(0).add(Field.WORKER_RESTARTS, 1)
             self._replace(process)
         self._forget_gone()
 
@@ -375,6 +423,7 @@ class WorkerSet:
             {
                 "number": generation.number,
                 "state": generation.state.value,
+                "drains_since": generation.drains_since,
                 "workers": [
                     {
                         "pid": process.pid,

@@ -7,13 +7,13 @@ mode belongs to everybody.
 from __future__ import annotations
 
 import _thread
-import errno
 import os
 import socket
 from select import POLLIN, POLLOUT, poll
 
 from spiped.errors import describe
 from spiped.lean_typing import suppress
+from spiped.process.aside import start_thread
 
 STDIN, STDOUT = 0, 1
 CHUNK = 65536
@@ -37,11 +37,8 @@ class Copiers:
     def start(self) -> None:
         """Raises OSError if the system lets us have no threads."""
         self._output_done.acquire()
-        try:
-            _thread.start_new_thread(self._copy_input, ())
-            _thread.start_new_thread(self._copy_output, ())
-        except RuntimeError as error:
-            raise OSError(errno.EAGAIN, str(error)) from error
+        start_thread(self._copy_input)
+        start_thread(self._copy_output)
 
     def finish_input(self) -> None:
         """Copy what can be read at this moment, and then end the stream; tells by `FINISHED`."""
@@ -79,8 +76,9 @@ class Copiers:
             return
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
-        if left is not None:
-            self._tell(FINISHED)
+        if left is None:  # the input has ended by itself: whoever is told to end later, has done so
+            _wait(self._finish, POLLIN)
+        self._tell(FINISHED)
 
     def _copy_output(self) -> None:
         try:

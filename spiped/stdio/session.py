@@ -7,9 +7,9 @@ import socket
 
 from spiped.crypto import Backend
 from spiped.crypto.key_file import KeyFile
-from spiped.net.address import resolve
+from spiped.net.address import SocketAddress, is_literal, resolve
 from spiped.net.reactor import READ, Reactor
-from spiped.observe.log.events import SeveralAddresses
+from spiped.observe.log.common import SeveralAddresses
 from spiped.observe.log.key_warnings import key_warnings
 from spiped.observe.log.log import Log
 from spiped.observe.slot import NO_ENTRIES, Field, Slot
@@ -18,6 +18,7 @@ from spiped.plane.choose import choose_plane
 from spiped.plane.diagnosis import describe
 from spiped.plane.ending import Cause, Ending
 from spiped.plane.pipe_settings import PipeSettings
+from spiped.process.aside import aside
 from spiped.process.secrecy import forbid_core_dumps
 from spiped.proto.terms import Role
 from spiped.sandbox import Sandbox
@@ -31,10 +32,10 @@ MESSAGES = {
 
 def pipe_settings(options: PipeOptions, crypto: Backend, log: Log) -> PipeSettings:
     """Look names up and read the key.  Raises OperatorError."""
-    targets = resolve(options.target)
+    targets = _look_up(options.target)
     bind = None
     if options.bind is not None:
-        found = resolve(options.bind, port_optional=True)
+        found = _look_up(options.bind, port_optional=True)
         if len(found) > 1:
             log.event(SeveralAddresses(options.bind, str(found[0])))
         bind = found[0]
@@ -51,6 +52,13 @@ def pipe_settings(options: PipeOptions, crypto: Backend, log: Log) -> PipeSettin
         keepalive=options.keepalive,
         timeout=options.timeout,
     )
+
+
+def _look_up(text: str, *, port_optional: bool = False) -> list[SocketAddress]:
+    """What an address stands for; signals take effect while a name server is asked."""
+    if is_literal(text):
+        return resolve(text, port_optional=port_optional)
+    return aside(lambda: resolve(text, port_optional=port_optional))
 
 
 class StdioSession:

@@ -14,7 +14,8 @@ from tests.init.systems import ROOT
 
 MAN = ROOT / "man"
 
-PAGES = ("spiped", "spipe")
+PAGES = ("spiped", "spipe", "spiped-top")
+REPLACEMENTS = ("spiped", "spipe")  # of programs in C
 
 SECTIONS = (
     "NAME",
@@ -26,12 +27,14 @@ SECTIONS = (
     "EXIT STATUS",
     "EXAMPLES",
     "SEE ALSO",
-    "DIFFERENCES",
     "SECURITY CONSIDERATIONS",
 )
 
 # What depends on the pages that this machine has
 ELSEWHERE = ("referenced manual not found", "outdated mandoc.db")
+
+# Variables of whoever carries connections
+BACK_END = ("SPIPED_BACKEND", "SPIPED_KERNELS")
 
 each_page = pytest.mark.parametrize("name", PAGES)
 
@@ -69,7 +72,7 @@ def test_mandoc_has_nothing_to_say(stage: Stage, name: str) -> None:
 
 @each_page
 def test_a_page_has_all_sections(name: str) -> None:
-    for title in SECTIONS:
+    for title in (*SECTIONS, *(["DIFFERENCES"] if name in REPLACEMENTS else [])):
         assert section(name, title).strip()
 
 
@@ -102,8 +105,13 @@ def test_the_manual_says_when_a_change_takes_effect() -> None:
         assert shown == {option.name for option in options_of("spiped") if option.effect == effect}
 
 
-@pytest.mark.parametrize("variable", ["SPIPED_BACKEND", "SPIPED_KERNELS"])
-@each_page
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [
+        *((name, variable) for name in REPLACEMENTS for variable in BACK_END),
+        ("spiped-top", "SPIPED_STATUS"),
+    ],
+)
 def test_the_environment_is_described(name: str, variable: str) -> None:
     assert f"Ev {variable}" in section(name, "ENVIRONMENT")
 

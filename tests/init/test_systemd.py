@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from spiped.service.worker_process import ASK_INTERVAL, UNANSWERED_MAX
 from tests.daemons import Stage, is_gone, needs, ours, wait_until
 from tests.init.systems import INIT
+from tests.process.service_manager import Manager
 
 UNIT = INIT / "systemd" / "spiped@.service"
+SOCKET = INIT / "systemd" / "example.socket"
 INSTALLED = "/usr/local/bin/spiped"
 
 MOST_EXPOSED = 2.0  # of 10; systemd calls that OK
@@ -47,6 +50,24 @@ def test_systemd_finds_nothing_wrong_with_it(stage: Stage, unit: str) -> None:
     verified = stage.run(needs("systemd-analyze"), "verify", "--man=no", unit)
     assert verified.returncode == 0, verified.stderr.decode()
     assert "spiped" not in verified.stderr.decode()
+
+
+def test_systemd_finds_nothing_wrong_with_the_socket(stage: Stage, unit: str) -> None:
+    socket = stage.write("spiped@mail.socket", SOCKET.read_bytes())
+    verified = stage.run(needs("systemd-analyze"), "verify", "--man=no", socket)
+    assert verified.returncode == 0, verified.stderr.decode()
+    assert "spiped" not in verified.stderr.decode()
+
+
+def test_the_watchdog_waits_twice_as_long_as_a_worker_may_hang() -> None:
+    (seconds,) = settings("WatchdogSec")
+    assert int(seconds) > 2 * (UNANSWERED_MAX + 1) * ASK_INTERVAL
+
+
+def test_the_socket_has_the_name_that_the_settings_know() -> None:
+    (name,) = re.findall("^FileDescriptorName=(.*)$", SOCKET.read_text(), re.MULTILINE)
+    for path in (SOCKET, INIT / "systemd" / "example.conf"):
+        assert f"systemd:{name}" in path.read_text()
 
 
 def test_systemd_counts_it_among_the_confined(stage: Stage, unit: str) -> None:
@@ -105,7 +126,12 @@ def wrapper(stage: Stage, *words: str) -> str:
 
 
 def use(stage: Stage, program: str) -> None:
-    """Have a daemon do what it does: connections to a name, a reload, an upgrade, a drain."""
+    """Have a daemon do what it does: connections to a name, a reload, an upgrade, a drain.
+
+    It is told to say how it is, also to a watchdog.
+    """
+    manager = Manager(stage)
+    stage.env["WATCHDOG_USEC"] = "1000000"
     port = stage.echo().address.rpartition(":")[2]
     options = ["--workers", "2", "--verbose", "-r", "0.2"]
     server = stage.spiped("-d", f"localhost:{port}", *options, program=program)
@@ -121,8 +147,10 @@ def use(stage: Stage, program: str) -> None:
         server.signal(number)
         wait_until(lambda old=old: all(map(is_gone, old)), "the old workers have left")
         assert is_answered()
+    manager.wait_for("WATCHDOG")
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
+    manager.wait_for("STOPPING")
 
 
 def test_spiped_needs_no_system_call_that_the_unit_denies(stage: Stage, backend: str) -> None:
@@ -132,7 +160,7 @@ def test_spiped_needs_no_system_call_that_the_unit_denies(stage: Stage, backend:
 
     trace = stage.path("trace")
     use(stage, wrapper(stage, needs("strace"), "-D", "-f", "-q", "-o", str(trace), ours("spiped")))
-    wait_until(lambda: "+++ exited with 0 +++" in last_line(trace), "the trace is complete")
+    wait_until(lambda: is_complete(trace), "the trace is complete")
     lines = trace.read_text().splitlines()
     used = {match[1] for line in lines if (match := re.match(r"\d+ +(\w+)\(", line))}
     assert {"accept4", "connect", "landlock_restrict_self"} <= used
@@ -156,8 +184,11 @@ def test_spiped_needs_no_system_call_that_the_unit_denies(stage: Stage, backend:
     )
 
 
-def last_line(path: Path) -> str:
-    return (path.read_text().splitlines() or [""])[-1] if path.exists() else ""
+def is_complete(trace: Path) -> bool:
+    """All processes that are in the trace have ended."""
+    lines = trace.read_text().splitlines() if trace.exists() else []
+    ended = {line.split()[0] for line in lines if " +++ " in line}
+    return bool(lines) and ended == {line.split()[0] for line in lines}
 
 
 def test_spiped_needs_no_memory_both_writable_and_executable(stage: Stage, backend: str) -> None:

@@ -6,13 +6,17 @@ import getpass
 import hashlib
 import os
 import random
+import re
+import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import NamedTuple
 
 import pytest
 
-from tests.daemons import Stage, is_listening, needs, ours, wait_until
+from tests.daemons import Daemon, Program, Stage, is_listening, needs, ours, wait_until
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -31,10 +35,17 @@ Subsystem sftp internal-sftp
 
 Ssh = Callable[..., CompletedProcess[bytes]]
 
+NO_CAPTURE = {"capture_output": False, "stdout": subprocess.DEVNULL}
+
+
+class Sshd(NamedTuple):
+    address: str
+    program: Program
+
 
 @pytest.fixture
-def sshd(stage: Stage) -> str:
-    """An sshd of our own, which lets us in with user_key; its address."""
+def sshd(stage: Stage) -> Sshd:
+    """An sshd of our own, which lets us in with user_key."""
     sshd, keygen = needs("sshd"), needs("ssh-keygen")
     for name in ("host_key", "user_key"):
         key = str(stage.directory / name)
@@ -43,15 +54,20 @@ def sshd(stage: Stage) -> str:
         Path("/run/sshd").mkdir(exist_ok=True)  # where it imprisons its unprivileged child
     address = stage.address()
     text = CONFIGURATION.format(address=address, directory=stage.directory)
-    stage.start(sshd, "-D", "-e", "-f", stage.write("sshd_config", text.encode()))
+    program = stage.start(sshd, "-D", "-e", "-f", stage.write("sshd_config", text.encode()))
     wait_until(lambda: is_listening(address), "sshd listens")
-    return address
+    return Sshd(address, program)
 
 
 @pytest.fixture
-def client(stage: Stage, sshd: str) -> Ssh:
+def server(stage: Stage, sshd: Sshd) -> Daemon:
+    """The end of the pipe that is before sshd."""
+    return stage.spiped("-d", sshd.address)
+
+
+@pytest.fixture
+def client(stage: Stage, server: Daemon) -> Ssh:
     """Runs a program of ssh's, with what it needs to reach that sshd through a pipe of ours."""
-    server = stage.spiped("-d", sshd)
     options = {
         "ProxyCommand": f"{ours('spipe')} -t {server.source} -k {stage.key}",
         "IdentityFile": stage.directory / "user_key",
@@ -88,6 +104,50 @@ def test_scp_copies_a_file_there_and_back(client: Ssh, stage: Stage) -> None:
     client("scp", f"{HOST}:{there}", back, check=True)
     assert Path(there).read_bytes() == data
     assert Path(back).read_bytes() == data
+
+
+SESSIONS = {
+    "nothing": ("true", b""),
+    "an exit status": ("exit 0", b"ignored"),
+    "last words": ("head -c 3000000 /dev/zero", b""),
+    "much input": ("cat > /dev/null", bytes(3_000_000)),
+    "both": ("cat", bytes(3_000_000)),
+    "a terminal": ("-tt true", b""),
+}
+
+
+@pytest.mark.parametrize("session", SESSIONS)
+def test_the_end_of_a_session_is_an_orderly_end_for_everybody(
+    client: Ssh, server: Daemon, sshd: Sshd, session: str
+) -> None:
+    """ssh signals SIGHUP to its ProxyCommand right after its last words."""
+    command, given = SESSIONS[session]
+    for _ in range(3):
+        result = client("ssh", HOST, *command.split(), input=given)
+        assert result.returncode == 0, result.stderr
+        if session == "last words":
+            assert len(result.stdout) == 3_000_000
+        if session == "both":
+            assert result.stdout == given
+    ended = "isconnected from "  # Disconnected from, Received disconnect from
+    wait_until(lambda: sshd.program.said.count(ended) >= 3, "sshd has taken notice")
+    assert "connection" not in server.said
+    assert not re.search("reset by peer|Read error", sshd.program.said)
+
+
+def test_a_connection_that_others_share_ends_in_order(
+    client: Ssh, server: Daemon, stage: Stage
+) -> None:
+    """ControlMaster: the pipe outlives the command that it was made for."""
+    socket = str(stage.directory / "control")
+    shared = [f"-oControlPath={socket}", "-oControlMaster=auto", "-oControlPersist=60"]
+    for _ in range(3):
+        client("ssh", *shared, HOST, "true", check=True, stderr=subprocess.DEVNULL, **NO_CAPTURE)
+    client("ssh", *shared, "-O", "exit", HOST, check=True)
+    wait_until(lambda: not Path(socket).exists(), "the master has left")
+    server.signal(signal.SIGUSR1)
+    server.wait_to_say("0 connections now, 1 accepted")
+    assert server.said.count("connection") == 1
 
 
 def test_a_wrong_key_keeps_ssh_out(client: Ssh, stage: Stage) -> None:

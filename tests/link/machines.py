@@ -45,32 +45,29 @@ def _check(status: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-class Machine:
-    """A network namespace with one interface, whose other end is a descriptor."""
+class Namespace:
+    """A network namespace, in which there is nothing but the loopback interface."""
 
-    def __init__(self, number: int, mtu: int) -> None:
-        self.ipv4, self.ipv6 = f"10.99.0.{number}", f"fd99::{number}"
-        ip = needs("ip")
+    def __init__(self) -> None:
+        if os.geteuid() != 0:
+            lack("only root can make network namespaces")
         home = os.open(NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            _check(libc.unshare(CLONE_NEWNET))
+            if libc.unshare(CLONE_NEWNET) != 0:
+                lack("network namespaces are not allowed here")
             try:
                 self._namespace = os.open(NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
-                self.tap = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-                fcntl.ioctl(
-                    self.tap, TUNSETIFF, struct.pack("16sH22x", b"wire", IFF_TAP | IFF_NO_PI)
-                )
-                for command in (
-                    "link set lo up",
-                    f"link set wire mtu {mtu} up",
-                    f"addr add {self.ipv4}/24 dev wire",
-                    *([f"addr add {self.ipv6}/64 dev wire nodad"] if mtu >= 1280 else []),
-                ):
-                    subprocess.run([ip, *command.split()], check=True)
+                self._set_up()
             finally:
                 _check(libc.setns(home, CLONE_NEWNET))
         finally:
             os.close(home)
+
+    def _set_up(self) -> None:
+        self._ip("link set lo up")
+
+    def _ip(self, words: str) -> None:
+        subprocess.run([needs("ip"), *words.split()], check=True)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -83,12 +80,7 @@ class Machine:
             _check(libc.setns(home, CLONE_NEWNET))
             os.close(home)
 
-    def address(self, family: int = 4) -> str:
-        """An address of this machine at which nobody listens yet."""
-        with self.entered():
-            return f"[{self.ipv4 if family == 4 else self.ipv6}]:{free_port()}"
-
-    def set(self, **settings: int) -> None:
+    def set(self, **settings: int | str) -> None:
         """Settings of TCP, by their names below /proc/sys/net/ipv4."""
         with self.entered():
             for name, value in settings.items():
@@ -96,6 +88,32 @@ class Machine:
 
     def close(self) -> None:
         os.close(self._namespace)
+
+
+class Machine(Namespace):
+    """A network namespace with one interface, whose other end is a descriptor."""
+
+    def __init__(self, number: int, mtu: int) -> None:
+        self.ipv4, self.ipv6 = f"10.99.0.{number}", f"fd99::{number}"
+        self._mtu = mtu
+        super().__init__()
+
+    def _set_up(self) -> None:
+        super()._set_up()
+        self.tap = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+        fcntl.ioctl(self.tap, TUNSETIFF, struct.pack("16sH22x", b"wire", IFF_TAP | IFF_NO_PI))
+        self._ip(f"link set wire mtu {self._mtu} up")
+        self._ip(f"addr add {self.ipv4}/24 dev wire")
+        if self._mtu >= 1280:
+            self._ip(f"addr add {self.ipv6}/64 dev wire nodad")
+
+    def address(self, family: int = 4) -> str:
+        """An address of this machine at which nobody listens yet."""
+        with self.entered():
+            return f"[{self.ipv4 if family == 4 else self.ipv6}]:{free_port()}"
+
+    def close(self) -> None:
+        super().close()
         os.close(self.tap)
 
 
@@ -103,8 +121,6 @@ class Link:
     """Two machines, near and far, and the program between them."""
 
     def __init__(self, mtu: int = 1500, seed: int = 1) -> None:
-        if os.geteuid() != 0:
-            lack("only root can make network namespaces")
         if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
             lack("there are no TAP devices")
         self.near, self.far = Machine(1, mtu), Machine(2, mtu)

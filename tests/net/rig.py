@@ -37,6 +37,7 @@ from spiped.proto.handshake import Handshake, Role, Step, draw_secrets
 from spiped.proto.packets import Opener, Sealer
 from tests.net.network import Network, Target, limit_buffers, opposite_end
 
+PEERS_A_TURN = 64  # one turn moves a few, and to look at all takes longer
 DEADLINE = 30.0  # seconds until a test that waits has failed
 FOREVER = 3600.0  # seconds: what is waited for must not be a time limit
 PATIENCE = 3  # turns without any progress after which the next ones wait for some,
@@ -432,7 +433,10 @@ class Rig:
         """Let every peer move what it can, and then the plane."""
         moved = [peer.pump() for peer in self.peers]
         self._still = 0 if any(moved) else self._still + 1
-        self.turn(0.0 if self._still < PATIENCE else PAUSE)
+        for _ in range(1 + len(self.peers) // PEERS_A_TURN):
+            self.turn()
+        if self._still >= PATIENCE:
+            self.turn(PAUSE)
 
     def until(
         self, condition: Callable[[], object], step: Callable[[], object] | None = None

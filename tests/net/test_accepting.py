@@ -15,7 +15,7 @@ from spiped.net.address import SocketAddress
 from spiped.observe.slot import Field
 from spiped.plane.diagnosis import LEFT_TEXTS, PLAIN_TEXTS
 from spiped.plane.ending import Cause, Ending, Reason
-from spiped.plane.interface import Service
+from spiped.plane.interface import Service, Wanted
 from spiped.plane.limits import Limits
 from spiped.plane.pipe_settings import PipeSettings
 from spiped.plane.portable.accept import ACCEPTS_PER_TURN, GRACE
@@ -51,6 +51,7 @@ class Server:
         wake: int = -1,
         tell_clean: bool = True,
         tell_left: bool = True,
+        tell_begun: bool = False,
         tell_burst: int = 0,
         tell_interval: float = 0.0,
         **options: Any,
@@ -60,6 +61,7 @@ class Server:
         self.told: list[tuple[str, Told]] = []
         self.reasons: list[Reason] = []
         self.numbers: list[int] = []
+        self.history: list[tuple[str, int, str]] = []
         self.troubles: list[str] = []
         self.drained = 0
         self.active_when_told: list[int] = []
@@ -84,6 +86,8 @@ class Server:
                 on_overload=lambda: self.troubles.append(OVERLOADED),
                 on_shortage=self.troubles.append,
                 on_drained=self._on_drained,
+                tell_begun=tell_begun,
+                on_begin=lambda number, peer: self.history.append(("begun", number, str(peer))),
             )
         )
 
@@ -94,6 +98,7 @@ class Server:
         self.told.append((str(ending.peer), Told.of(ending)))
         self.reasons.append(ending.reason)
         self.numbers.append(ending.number)
+        self.history.append(("ended", ending.number, str(ending.peer)))
         self.active_when_told.append(self.rig.slot[Field.ACTIVE])
 
     @property
@@ -258,6 +263,44 @@ def test_after_a_while_one_more_failure_is_told(rig: Rig) -> None:
         fail()
         rig.turn(0.02)
     assert rig.slot[Field.ENDED_CLOSED] >= 3
+
+
+def test_who_is_accepted_is_told_before_it_has_ended_and_once(rig: Rig) -> None:
+    server = Server(rig, tell_begun=True)
+    clients = server.clients(30)
+    rig.until(lambda: server.accepted == 30)
+    names = ["[{}]:{}".format(*client.sock.getsockname()) for client in clients]
+    for client in clients:
+        client.reset()
+    rig.until(lambda: len(server.told) == 30)
+    for name in names:
+        begun, ended = [(what, number) for what, number, peer in server.history if peer == name]
+        assert begun == ("begun", ended[1])
+        assert ended[0] == "ended"
+
+
+def test_who_is_accepted_is_not_told_unless_that_is_wanted(rig: Rig) -> None:
+    server = Server(rig)
+    server.client().reset()
+    rig.until(lambda: server.told)
+    assert [what for what, _, _ in server.history] == ["ended"]
+
+
+def test_what_is_told_can_be_changed_at_any_time(rig: Rig) -> None:
+    server = Server(rig, tell_left=False, tell_begun=False)
+    for wanted, told in [
+        (Wanted(begun=True), ["begun"]),
+        (Wanted(left=True), ["ended"]),
+        (Wanted(left=True, begun=True), ["begun", "ended"]),
+        (Wanted(), []),
+    ]:
+        server.history.clear()
+        before = rig.slot[Field.ENDED_LEFT]
+        rig.plane.report(wanted)
+        server.client().reset()
+        rig.until(lambda before=before: rig.slot[Field.ENDED_LEFT] == before + 1)
+        rig.rest()
+        assert [what for what, _, _ in server.history] == told
 
 
 @pytest.mark.parametrize("keepalive", [True, False])

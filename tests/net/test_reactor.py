@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import socket
+import tracemalloc
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -109,6 +110,21 @@ def test_a_cancelled_timer_is_not_called(reactor: Reactor) -> None:
     turns(reactor)
     assert called == ["first"]
     done.cancel()  # also afterwards
+
+
+@pytest.mark.parametrize("delay", [86400, math.inf])
+def test_timers_that_were_cancelled_take_no_memory(reactor: Reactor, delay: float) -> None:
+    """Each connection has one that is due in a day, say, and ends long before."""
+    open_ones = [reactor.call_later(86400, reactor.stop) for _ in range(10)]
+    tracemalloc.start()
+    try:
+        for _ in range(20_000):
+            reactor.call_later(delay, reactor.stop).cancel()
+        assert tracemalloc.get_traced_memory()[0] < 100_000
+    finally:
+        tracemalloc.stop()
+    for timer in open_ones:
+        timer.cancel()
 
 
 def test_a_timer_that_is_infinitely_far_away_is_never_called(reactor: Reactor) -> None:

@@ -104,7 +104,7 @@ def test_it_waits_until_a_name_means_something_if_asked_to(
     server = stage.start(
         *names.beginning, ours("spiped"), "-d", *words, "-k", stage.key, "-F", "-D"
     )
-    line = f"spiped: Error resolving socket address: {values[option]}\n"
+    line = f"spiped: Error resolving socket address: {values[option]}: "
     server.wait_to_say(line)
     assert not is_listening(source)
     names.define("later.example", "127.0.0.1")
@@ -213,6 +213,33 @@ def test_a_lookup_that_fails_leaves_the_old_addresses(
     names.define("other.example", "127.0.0.3")
     server.wait_to_say("Error looking up moving.example")
     assert who_answers(client.source) == pair.first.address
+
+
+def test_what_becomes_of_the_targets_name_is_told_when_it_changes(
+    stage: Stage, names: Names, pair: Pair
+) -> None:
+    """And not at every look-up."""
+    names.define("moving.example", "127.0.0.2")
+    target = f"moving.example:{pair.port}"
+    options = ("-r", "0.1", "--log-level", "notice")
+    server = stage.spiped("-d", target, *options, beginning=names.beginning)
+    for number in (1, 2):
+        names.define("other.example", "127.0.0.3")
+        found = f"The target's name can be looked up again: {target}\n"
+        wait_until(
+            lambda n=number: server.said.count("Error looking up moving.example") == n,
+            "it is not found",
+        )
+        names.define("moving.example", "127.0.0.2")
+        wait_until(lambda n=number, f=found: server.said.count(f) == n, "it is found again")
+    names.define("moving.example", "127.0.0.3", "127.0.0.2")
+    addresses = f"{pair.second.address}, {pair.first.address}"
+    server.wait_to_say(f"The target {target} stands for other addresses now: {addresses}\n")
+    names.define("moving.example", "127.0.0.2", "127.0.0.3")  # another order is nothing to tell
+    client = stage.spiped("-e", server.source)
+    wait_until(lambda: who_answers(client.source) == pair.first.address, "it is in use")
+    assert server.said.count("stands for other addresses") == 1
+    assert server.said.count("Error looking up moving.example") == 2
 
 
 def test_a_reload_looks_the_target_up_even_if_nothing_else_does(

@@ -11,9 +11,10 @@ import pytest
 
 from spiped import __version__
 from spiped.errors import OperatorError
+from spiped.observe.log import kinds
 from spiped.options.command_line import read_spiped
 from spiped.options.grammar import Help, Version, parse
-from spiped.options.settings import DaemonOptions, PipeOptions
+from spiped.options.settings import FORMATS, LEVELS, DaemonOptions, PipeOptions
 from spiped.options.table import (
     OPTIONS,
     PIPE,
@@ -112,12 +113,23 @@ def test_a_missing_argument_is_named(name: str) -> None:
     assert lines_of_usage(name) == (f"Missing argument to {name}",)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if BY_NAME[n].field not in ("version", "help")])
-def test_no_option_may_be_repeated(name: str) -> None:
-    argument = ["1"] if BY_NAME[name].argument else []
+ONCE = [
+    name
+    for name in NAMES
+    if BY_NAME[name].field not in ("version", "help") and not BY_NAME[name].repeats
+]
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_no_option_may_be_repeated_unless_it_says_so(name: str) -> None:
+    argument = [next(iter(BY_NAME[name].words), "1")] if BY_NAME[name].argument else []
     with pytest.raises(Usage) as caught:
         parse([name, *argument, name, *argument], TABLE)
     assert caught.value.lines == (f"Option given more than once: {name}",)
+
+
+def test_an_option_that_may_be_repeated_has_all_arguments() -> None:
+    assert parsed("--status", "/a", "--status", "unix:/b").status == ("/a", "/b")
 
 
 def test_parsing_stops_at_the_first_failure() -> None:
@@ -181,7 +193,7 @@ def test_a_declaration_is_complete(option: Option) -> None:
 def test_settings_have_the_fields_and_the_defaults_of_the_table() -> None:
     """Some are called after what the absence of an option means, or are of another option's."""
     opposite = {"no_keepalive": "keepalive", "no_sandbox": "sandbox"}
-    elsewhere = {"encrypt", "no_resolve", "help", "version"}
+    elsewhere = {"encrypt", "no_resolve", "verbose", "help", "version"}
     fields = {**PipeOptions._field_defaults, **DaemonOptions._field_defaults}
     names = {*PipeOptions._fields, *DaemonOptions._fields} - {"pipe"}
     by_field = {opposite.get(o.field, o.field): o for o in TABLE if o.field not in elsewhere}
@@ -191,7 +203,7 @@ def test_settings_have_the_fields_and_the_defaults_of_the_table() -> None:
             assert fields[field] == option.default, field
 
 
-@pytest.mark.parametrize("program", ["spiped", "spipe"])
+@pytest.mark.parametrize("program", ["spiped", "spipe", "spiped-top"])
 def test_the_help_tells_of_every_option(stage: Stage, program: str) -> None:
     result = stage.run(ours(program), "--help", text=True)
     assert (result.returncode, result.stderr) == (0, "")
@@ -221,11 +233,75 @@ def test_the_defaults() -> None:
     assert found.user is None
     assert found.log_file is None
     flags = found.pipe.no_pfs, found.pipe.require_pfs, found.wait_for_dns, found.foreground
-    assert not any([*flags, found.syslog, found.verbose])
+    assert not any([*flags, found.syslog])
+    assert found.log_level is None
+    assert found.log_format == "text"
+    assert found.ready_fd is None
+    assert (found.shutdown_delay, found.shutdown_timeout) == (0, math.inf)
 
 
 def test_the_pid_file_can_be_chosen() -> None:
     assert parsed("-p", "/run/x.pid").pid_file == "/run/x.pid"
+
+
+def with_source(source: str, *more: str) -> DaemonOptions:
+    words = [*COMPLETE, *more]
+    words[words.index("-s") + 1] = source
+    return read_spiped(words)
+
+
+@pytest.mark.parametrize("source", ["systemd:mail", "fd:3"])
+def test_an_inherited_socket_has_no_pid_file_unless_one_is_named(source: str) -> None:
+    assert with_source(source).pid_file is None
+    assert with_source(source, "-p", "/run/x.pid").pid_file == "/run/x.pid"
+    assert with_source(source).name == source
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("systemd:", "the name of a socket is missing"),
+        ("fd:", "not the number of a file descriptor"),
+        ("fd:x", "not the number of a file descriptor"),
+        ("fd:-1", "not the number of a file descriptor"),
+        ("fd:٣", "not the number of a file descriptor"),
+        ("fd:2147483648", "Numerical result out of range"),
+        ("fd:" + 5000 * "9", "Numerical result out of range"),
+    ],
+)
+def test_what_can_be_no_inherited_socket_is_refused(source: str, reason: str) -> None:
+    with pytest.raises(OperatorError) as caught:
+        with_source(source)
+    assert caught.value.lines == (f"Error parsing argument: -s {source}: {reason}",)
+
+
+@pytest.mark.parametrize("address", ["fd.:3", "systemd.:25", "[127.0.0.1]:3", "/fd:3"])
+def test_a_host_may_have_the_name_of_an_inherited_socket_with_a_dot(address: str) -> None:
+    assert with_source(address).pid_file == f"{address}.pid"
+
+
+def test_only_a_source_can_be_inherited() -> None:
+    assert read_spiped(["-e", "-s", "/s", "-t", "fd:x", "-k", "key"]).pipe.target == "fd:x"
+
+
+def test_verbose_is_a_level() -> None:
+    assert parsed("--verbose").log_level == "info"
+    for level in LEVELS:
+        assert parsed("--log-level", level).log_level == level
+
+
+@pytest.mark.parametrize("name", ["--log-level", "--log-format"])
+@pytest.mark.parametrize("word", ["", "none", "INFO", "json "])
+def test_a_word_that_is_no_choice_is_refused_with_those_that_are(name: str, word: str) -> None:
+    choices = {"--log-level": LEVELS, "--log-format": FORMATS}[name]
+    with pytest.raises(OperatorError) as caught:
+        parsed(name, word)
+    reason = f"it is one of {', '.join(choices)}"
+    assert caught.value.lines == (f"Error parsing argument: {name} {word}: {reason}",)
+
+
+def test_the_levels_are_those_of_the_log() -> None:
+    assert tuple(kinds.LEVELS) == LEVELS
 
 
 @pytest.mark.parametrize("missing", ["-e", "-s", "-t", "-k"])
@@ -246,6 +322,7 @@ def test_what_is_required_must_be_there(missing: str) -> None:
         ("-r 61 -R", "-r and -R"),
         ("-R -r nan", "-r and -R"),
         ("--syslog --log-file log", "--syslog and --log-file"),
+        ("--verbose --log-level info", "--log-level and --verbose"),
         ("--max-unauthenticated 9", "--max-unauthenticated and -e"),
         ("--max-unauthenticated-per-source 9", "--max-unauthenticated-per-source and -e"),
     ],
@@ -255,7 +332,7 @@ def test_what_contradicts_itself_is_refused(words: str, pair: str) -> None:
 
 
 def test_a_timeout_must_be_a_number() -> None:
-    for name in ("-o", "--shutdown-timeout", "--idle-timeout"):
+    for name in ("-o", "--shutdown-delay", "--shutdown-timeout", "--idle-timeout"):
         assert lines_of_usage(*COMPLETE, name, "nan") == (f"Not a number of seconds: {name} nan",)
 
 
@@ -313,7 +390,7 @@ SECONDS = {
     "Infinity": math.inf,
 }
 
-IN_SECONDS = ("-o", "-r", "--shutdown-timeout", "--idle-timeout")
+IN_SECONDS = ("-o", "-r", "--shutdown-delay", "--shutdown-timeout", "--idle-timeout")
 
 INVALID_INTEGERS = ["", " ", "abc", "5x", "5 ", "5.5", "08", "0x", "0xg", "1e3", "+-5", "1_0", "٣"]
 INTEGERS_OUT_OF_RANGE = ["18446744073709551616", "99999999999999999999999", "-1", "-5", "-0x10"]
@@ -429,10 +506,22 @@ def test_a_program_calls_itself_what_it_was_called(stage: Stage) -> None:
     assert result.stderr.startswith(b"my-pipe: illegal option")
 
 
-def test_a_word_that_is_no_text_is_named_as_it_came(stage: Stage) -> None:
-    result = stage.run(ours("spiped"), os.fsdecode(b"-\xff"))
+@pytest.mark.parametrize("program", ["spiped", "spipe"])
+def test_no_word_reaches_a_terminal_as_what_it_is_not(stage: Stage, program: str) -> None:
+    """Bytes that are no text, escape sequences, the end of a line, another direction."""
+    word = b"--\xff\x1b[31m\n\x9b\xe2\x80\xae"
+    result = stage.run(ours(program), os.fsdecode(word))
     assert result.returncode == 1
-    assert result.stderr.startswith(b"spiped: illegal option -- -\xff\nusage: spiped ")
+    shown, rest = result.stderr.split(b"\n", 1)
+    assert shown.decode() == rf"{program}: illegal option -- --\xff\x1b[31m\x0a\x9b\u202e"
+    assert rest.startswith(b"usage: ")
+
+
+def test_no_program_name_reaches_a_terminal_as_what_it_is_not(stage: Stage) -> None:
+    alias = stage.directory / "\x1b[31m"
+    alias.symlink_to(ours("spiped"))
+    for word in ("-x", "-v"):
+        assert stage.run(str(alias), word).stderr.startswith(rb"\x1b[31m")
 
 
 def test_it_runs_as_a_python_module(stage: Stage) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import hashlib
 import json
 import os
 import platform
@@ -37,6 +36,7 @@ from tests.daemons import (
     without,
 )
 from tests.helpers import ROOT, lack
+from tests.process.memory import hash_of, where_is
 from tests.process.test_log import FAKE_DEV
 
 if sys.platform != "linux":
@@ -442,36 +442,6 @@ def test_spipe_can_be_let_out(stage: Stage) -> None:
 
 
 # Secrets
-
-
-def mappings(pid: int) -> Iterator[tuple[int, int, set[str]]]:
-    """The memory that a process may read: begin, end, and what the system knows of it."""
-    begin = end = 0
-    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        if header := re.match(r"([0-9a-f]+)-([0-9a-f]+) (r?)", line):
-            begin, end = int(header[1], 16), int(header[2], 16)
-        elif line.startswith("VmFlags:"):
-            flags = set(line.split()[1:])
-            if "rd" in flags and not flags & {"io", "pf"}:
-                yield begin, end, flags
-
-
-def where_is(pid: int, secret: bytes) -> list[set[str]]:
-    """What the system knows of every place of a process's memory that has this."""
-    places = []
-    with open(f"/proc/{pid}/mem", "rb") as memory:
-        for begin, end, flags in mappings(pid):
-            try:
-                memory.seek(begin)
-                content = memory.read(end - begin)
-            except (OSError, ValueError, OverflowError):  # the system's own pages
-                continue
-            places += [flags] * content.count(secret)
-    return places
-
-
-def hash_of(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
 
 
 @needs_root

@@ -93,6 +93,145 @@ def test_a_reload_gives_connections_all_the_time_they_want(stage: Stage, peers: 
     assert daemon.wait() == 0
 
 
+# A lame duck: not ready at once, and still there for those who come
+
+
+def leave(daemon: Daemon) -> None:
+    daemon.signal(signal.SIGTERM)
+    daemon.wait_to_say("Leaving: not ready any more; clients are still accepted for ")
+
+
+def start_loudly(stage: Stage, *options: str, program: str | None = None) -> Daemon:
+    """As `start`, and changes of state are told."""
+    server = stage.spiped("-d", stage.echo().address)
+    loud = ("--workers", "2", "--log-level", "notice")
+    return stage.spiped("-e", server.source, *loud, *options, program=program)
+
+
+def test_until_the_shutdown_delay_is_over_clients_are_accepted(
+    stage: Stage, peers: ExitStack
+) -> None:
+    daemon = start_loudly(stage, "--shutdown-delay", LONG, "--shutdown-timeout", "0")
+    before = connect(daemon, peers)
+    leave(daemon)
+    during = connect(daemon, peers)
+    assert echoes(before)
+    assert echoes(during)
+    assert is_listening(daemon.source)
+
+
+def test_after_the_shutdown_delay_it_ends_as_it_would_have_without(
+    stage: Stage, peers: ExitStack
+) -> None:
+    daemon = start_loudly(stage, "--shutdown-delay", "0.3")
+    client = connect(daemon, peers)
+    leave(daemon)
+    wait_until(lambda: not is_listening(daemon.source), "it listens no more")
+    daemon.wait_to_say("Stopping: 1 connections may go on until they end\n")
+    assert echoes(client)
+    assert client.finish().read_to_end() == b""
+    assert daemon.wait() == 0
+
+
+def test_the_shutdown_timeout_begins_when_the_delay_is_over(stage: Stage, peers: ExitStack) -> None:
+    daemon = start_loudly(stage, "--shutdown-delay", "0.5", "--shutdown-timeout", "0")
+    client = connect(daemon, peers)
+    leave(daemon)
+    assert echoes(client)
+    assert client.read_to_reset() == b""
+    assert daemon.wait() == 0
+    told = [daemon.said.index(text) for text in ("Leaving:", "Stopping:", "Shutdown timeout:")]
+    assert told == sorted(told)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_another_signal_does_not_wait_for_the_shutdown_delay(
+    stage: Stage, peers: ExitStack, number: int
+) -> None:
+    daemon = start_loudly(stage, "--shutdown-delay", LONG)
+    client = connect(daemon, peers)
+    leave(daemon)
+    daemon.signal(number)
+    assert client.read_to_reset() == b""
+    assert daemon.wait() == (0 if number == signal.SIGTERM else -signal.SIGINT)
+    assert "Stopping at once: connections are reset (1)\n" in daemon.said
+
+
+def test_sigint_at_once_knows_no_shutdown_delay(stage: Stage, peers: ExitStack) -> None:
+    daemon = start_loudly(stage, "--shutdown-delay", LONG)
+    client = connect(daemon, peers)
+    daemon.signal(signal.SIGINT)
+    assert client.read_to_reset() == b""
+    assert daemon.wait() == -signal.SIGINT
+
+
+def test_a_worker_that_dies_meanwhile_is_replaced(stage: Stage, peers: ExitStack) -> None:
+    daemon = start_loudly(stage, "--shutdown-delay", LONG)
+    wait_until(lambda: len(daemon.workers) == 2, "all workers are there")
+    leave(daemon)
+    old = daemon.workers
+    for pid in old:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: len(set(daemon.workers) - set(old)) == 2, "others have taken their place")
+    assert echoes(connect(daemon, peers))
+
+
+# Says for SIGUSR1 how the supervisor is.
+SAYS_PHASE = """
+from spiped.observe.log.common import Remark
+from spiped.service.supervisor import Supervisor
+def says(self):
+    ready = "ready" if self.is_ready else "not ready"
+    return Remark(f"{self.phase.value}, {ready}")
+Supervisor._totals = says
+"""
+
+
+def test_readiness_is_over_with_the_first_sigterm(stage: Stage, peers: ExitStack) -> None:
+    """As a balancer will be told."""
+    program = write_program(stage.directory / "spiped", harm=SAYS_PHASE)
+    daemon = start_loudly(stage, "--shutdown-delay", LONG, program=program)
+
+    def says(text: str) -> bool:
+        daemon.signal(signal.SIGUSR1)
+        return text in daemon.said
+
+    client = connect(daemon, peers)
+    wait_until(lambda: says("serving, ready\n"), "it is ready")
+    leave(daemon)
+    wait_until(lambda: says("lame_duck, not ready\n"), "it is not")
+    assert echoes(client)
+
+
+def test_a_daemon_of_which_no_worker_answers_is_not_ready(stage: Stage) -> None:
+    program = write_program(stage.directory / "spiped", harm=SAYS_PHASE)
+    daemon = start_loudly(stage, program=program)
+    wait_until(lambda: len(daemon.workers) == 2, "all workers are there")
+    for pid in daemon.workers:
+        os.kill(pid, signal.SIGSTOP)
+
+    def says(text: str) -> bool:
+        daemon.signal(signal.SIGUSR1)
+        return text in daemon.said
+
+    wait_until(lambda: says("serving, not ready\n"), "it is not ready")
+
+
+def test_a_log_is_opened_anew_also_while_connections_come_to_their_end(
+    stage: Stage, peers: ExitStack
+) -> None:
+    log = stage.path("log")
+    daemon = start(stage, "--log-file", str(log), "--verbose")
+    client = connect(daemon, peers)
+    terminate(daemon)
+    log.rename(stage.path("rotated"))
+    daemon.signal(signal.SIGHUP)
+    wait_until(log.exists, "there is a new one")
+    assert client.finish().read_to_end() == b""
+    assert daemon.wait() == 0
+    assert log.read_text().splitlines()[-1].endswith("spiped: Stopped")
+
+
 @pytest.mark.parametrize("draining", [False, True])
 def test_a_worker_that_does_not_even_stop_is_ended(
     stage: Stage, peers: ExitStack, draining: bool

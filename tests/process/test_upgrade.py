@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import random
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
 
-import spiped
 from tests.daemons import (
     KEY,
     Daemon,
@@ -33,7 +27,6 @@ from tests.daemons import (
     is_listening,
     wait_until,
 )
-from tests.helpers import lack
 from tests.process.programs import write_program
 from tests.process.test_identity import USER, needs_root
 
@@ -244,27 +237,6 @@ def test_a_unix_socket_stays_the_same_file_and_is_removed_in_the_end(stage: Stag
     assert not Path(server.source).exists()
 
 
-@pytest.fixture
-def program_for_everybody(stage: Stage) -> Iterator[str]:
-    """A program that a lesser user can run as well, wherever we and our Python are installed."""
-    backend = importlib.util.find_spec("_cffi_backend")
-    with tempfile.TemporaryDirectory(prefix="spiped-test-") as name:
-        directory = Path(name)
-        shutil.copytree(Path(spiped.__file__).parent, directory / "lib" / "spiped")
-        if backend is not None and backend.origin is not None:
-            shutil.copy(backend.origin, directory / "lib")
-        subprocess.run(["chmod", "-R", "a+rX", name], check=True)
-        stage.env["PYTHONPATH"] = str(directory / "lib")
-        for python in (str(Path(sys.executable).resolve()), "/usr/bin/python3"):
-            program = write_program(directory / "spiped", python=python)
-            with suppress(OSError):
-                if stage.run(program, "-v", user=USER.pw_uid, cwd="/").returncode == 0:
-                    break
-        else:
-            lack(f"{USER.pw_name} may not run any Python")
-        yield program
-
-
 @needs_root
 def test_what_only_root_can_have_is_kept_by_a_lesser_user(
     stage: Stage, program_for_everybody: str
@@ -291,10 +263,74 @@ def test_a_key_that_only_root_can_read_changes_nothing_for_a_lesser_user(
     before = server.workers
     server.signal(signal.SIGUSR2)
     wait_for_log(stage, "spiped: Upgrade failed: nothing has changed\n")
-    assert f"spiped: Cannot open file: {stage.key}: Permission denied\n" in log_of(stage)
+    assert f"new program says: Cannot open file: {stage.key}: Permission denied\n" in log_of(stage)
     client = stage.spiped("-e", server.source)
     assert is_echoed(client.source)
     assert set(before) <= set(server.workers)
+
+
+# Looks for secrets in all that a process has open and in its memory, as often as it can
+SPY = """
+import os, re, stat, sys
+pid, secrets = int(sys.argv[1]), [bytes.fromhex(word) for word in sys.argv[2:]]
+def contents():
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        path = f"/proc/{pid}/fd/{name}"
+        if stat.S_ISREG(os.stat(path).st_mode):
+            with open(path, "rb") as file:
+                yield file.read(1 << 20)
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        yield file.read()
+    with open(f"/proc/{pid}/mem", "rb", 0) as memory, open(f"/proc/{pid}/maps") as maps:
+        for begin, end in re.findall(r"^(\\w+)-(\\w+) rw", maps.read(), re.MULTILINE):
+            memory.seek(int(begin, 16))
+            yield memory.read(int(end, 16) - int(begin, 16))
+looks = 0
+while os.path.exists(f"/proc/{pid}"):
+    try:
+        for content in contents():
+            looks += 1
+            if any(secret in content for secret in secrets):
+                print("found")
+                sys.exit()
+    except OSError:
+        pass
+print("nothing" if looks else "nobody could look")
+"""
+
+
+@needs_root
+def test_no_process_of_the_same_user_finds_the_key_during_an_upgrade(
+    stage: Stage, program_for_everybody: str
+) -> None:
+    """For a moment after it has been executed, any of them may look at the new program."""
+    place = Path(program_for_everybody).parent
+    secret = os.urandom(32)
+    key, spying = place / "key", place / "spy"
+    key.write_bytes(secret)
+    key.chmod(0o644)
+    spying.write_text(SPY)
+    how = {"key": str(key), "program": program_for_everybody, "background": True}
+    server = start(stage, "-u", USER.pw_name, **how)
+    python = Path(program_for_everybody).read_text().splitlines()[0].removeprefix("#!")
+    words = [python, str(spying), str(server.pid), secret.hex(), hashlib.sha256(secret).hexdigest()]
+    become = {"user": USER.pw_uid, "group": USER.pw_gid, "extra_groups": [], "cwd": "/"}
+    spies = [stage.meanwhile(lambda: stage.run(*words, text=True, **become)) for _ in range(2)]
+    wait_until(lambda: len(processes_of(spying)) == 2, "somebody looks")
+    for _ in range(3):
+        upgrade(stage, server)
+    server.signal(signal.SIGTERM)
+    server.wait_until_gone()
+    assert [spy.result().stdout for spy in spies] == ["nothing\n"] * 2
+
+
+def processes_of(script: Path) -> list[int]:
+    """The processes that run this script."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if str(script) in (process.info["cmdline"] or ())
+    ]
 
 
 @pytest.mark.parametrize("beginning", ["module", "script"])
@@ -429,7 +465,7 @@ def test_a_reload_during_an_upgrade_is_not_lost(
 BROKEN = {
     "it is no program": ("\nthis is no Python", "SyntaxError: "),
     "it fails": ("sys.exit('no licence')", "no licence\n"),
-    "it says nothing": ("sys.exit(0)", "the new program said nothing\n"),
+    "it says nothing": ("sys.exit(0)", "The new program ended without a word\n"),
     "it refuses the options": (
         "import spiped.options.table as table; table.OPTIONS = table.OPTIONS[:-3]",
         "illegal option -- --workers\n",
@@ -465,7 +501,7 @@ def test_a_key_that_cannot_be_read_changes_nothing(
     Path(stage.key).unlink()
     server.signal(signal.SIGUSR2)
     wait_for_log(stage, "spiped: Upgrade failed: nothing has changed\n")
-    assert f"spiped: Cannot open file: {stage.key}: No such file or directory\n" in log_of(stage)
+    assert f"new program says: Cannot open file: {stage.key}: No such file or" in log_of(stage)
     assert is_echoed(client.source)
     assert set(before) <= set(server.workers)
 

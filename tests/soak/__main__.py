@@ -42,7 +42,8 @@ def table(result: Result) -> Table:
         rows.add_row(f"-{name}: descriptors", f"{before.descriptors} then {after.descriptors}")
         rows.add_row(f"-{name}: memory, KB", f"{before.memory >> 10:,} then {after.memory >> 10:,}")
         counted = result.counted[name]
-        rows.add_row(f"-{name}: active, accepted", f"{counted['now']}, {counted['accepted']:,}")
+        rows.add_row(f"-{name}: accepted, ended", f"{counted.accepted:,}, {counted.ended:,}")
+        rows.add_row(f"-{name}: opened, received", f"{counted.opened:,}, {result.received[name]:,}")
     return rows
 
 

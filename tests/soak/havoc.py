@@ -7,8 +7,11 @@ no others, may be lost.
 from __future__ import annotations
 
 import ctypes
+import http.client
+import json
 import os
 import random
+import re
 import signal
 import socket
 import time
@@ -16,12 +19,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
-from tests.daemons import PATIENCE, Daemon, wait_until
+from tests.daemons import PATIENCE, Daemon, family_of, is_status, wait_until
 from tests.helpers import ROOT
+from tests.status.rig import ask
 
 libc = ctypes.CDLL(None, use_errno=True)
 PIDFD_GETFD = 438  # the number of the system call, on all architectures
@@ -31,7 +35,14 @@ STOP_MAX = 0.7  # seconds; less than a watchdog would take for a worker that han
 
 KILLS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT)
 
-ACTIONS = {"kill": 60, "stop": 15, "drain": 5, "reload": 9, "bad reload": 5}
+ACTIONS = {
+    "kill": 60,
+    "stop": 15,
+    "drain": 5,
+    "reload": 9,
+    "bad reload": 5,
+    "kill status": 5,
+}
 UPGRADE = {"upgrade": 6}  # where spiped can do that
 
 
@@ -47,6 +58,7 @@ class End(NamedTuple):
     workers: int  # how many there should be
     key: Path
     log: Path
+    status: str  # where to ask for it
 
     def ports_of(self, worker: int) -> frozenset[int]:
         """The ports by which clients know the connections of a worker.
@@ -64,6 +76,15 @@ class End(NamedTuple):
                     ports.add(sock.getpeername()[1])
         return frozenset(ports)
 
+    def connections_of(self, worker: int) -> int:
+        """How many it has accepted that have not ended."""
+        own = _port(self.daemon.source)
+        return sum(
+            sock.getsockname()[1] == own
+            and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            for sock in _sockets_of(worker)
+        )
+
 
 class Kill(NamedTuple):
     """A worker that was killed, and what it carried."""
@@ -71,6 +92,7 @@ class Kill(NamedTuple):
     when: float  # on the monotonic clock
     end: str
     ports: frozenset[int]
+    connections: int = 0  # that it had accepted
 
     def excuses(self, lost: dict[str, object]) -> bool:
         """A client's connection was this worker's.
@@ -128,6 +150,10 @@ class Havoc:
                 reload(end)
             case "bad reload":
                 self._reload_badly(end)
+            case "kill status":
+                for pid in family_of(end.daemon.pid):
+                    if is_status(pid):
+                        os.kill(pid, signal.SIGKILL)
             case "upgrade":
                 end.daemon.signal(signal.SIGUSR2)
             case _:
@@ -158,11 +184,16 @@ class Havoc:
         number = self._dice.choice(KILLS)
         victim.suspend()
         wait_until(lambda: victim.status() == psutil.STATUS_STOPPED, "the worker stands still")
-        kill = Kill(time.monotonic(), end.name, end.ports_of(victim.pid))
+        ports, connections = end.ports_of(victim.pid), end.connections_of(victim.pid)
+        kill = Kill(time.monotonic(), end.name, ports, connections)
         victim.send_signal(number)
         self.kills.append(kill)
         self.done[number.name] += 1
         victim.resume()  # so that it notices, unless it is gone already
+
+    def carried(self, name: str) -> int:
+        """How many connections killed workers of this end had, at most."""
+        return sum(kill.connections for kill in self.kills if kill.end == name)
 
     def _reload_badly(self, end: End) -> None:
         """Read a key that cannot be read, and wait until that has been noticed."""
@@ -237,11 +268,44 @@ def quiet_footprint(end: End, wanted: Footprint | None = None) -> Footprint:
     return seen[-1]
 
 
-def totals(end: End) -> dict[str, int]:
-    """What the daemon has counted."""
-    before = end.log.read_text().count(" accepted, ")
-    end.daemon.signal(signal.SIGUSR1)
-    wait_until(lambda: end.log.read_text().count(" accepted, ") > before, "it tells its totals")
-    line = [line for line in end.log.read_text().splitlines() if " accepted, " in line][-1]
-    words = line.split("spiped: ", 1)[1].split()
-    return {"now": int(words[0]), "accepted": int(words[3])}
+class Totals(NamedTuple):
+    """What a daemon has counted, through all that was done to it."""
+
+    now: int  # connections
+    listed: int  # of these, in the table
+    accepted: int
+    established: int
+    ended: int
+    opened: int  # bytes of payload
+    shaken: int  # handshakes in the histogram
+
+
+def totals(end: End) -> Totals:
+    """Asked for when nobody comes any more; a status process that has just died is waited for."""
+    told: list[dict[str, Any]] = []
+
+    def is_told() -> bool:
+        with suppress(OSError, http.client.HTTPException):
+            told[:] = [json.loads(ask(end.status, path).body) for path in ("/status", "/connections")]
+        return bool(told) and told[1]["listed"] == 0
+
+    with suppress(AssertionError):  # the caller compares
+        wait_until(is_told, "the table of connections is empty")
+    (pipe,), listed = told[0]["pipes"], told[1]["listed"]
+    connections = pipe["connections"]
+    return Totals(
+        connections["active"],
+        listed,
+        connections["accepted"],
+        connections["established"],
+        sum(connections["ended"].values()) - connections["ended"]["overload"],
+        pipe["bytes"]["opened"],
+        _handshakes(end),
+    )
+
+
+def _handshakes(end: End) -> int:
+    text = ask(end.status, "/metrics").body.decode()
+    found = re.search(r"^spiped_handshake_duration_seconds_count\{.*\} (\d+)", text, re.MULTILINE)
+    assert found is not None
+    return int(found[1])

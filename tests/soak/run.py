@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from tests.daemons import Stage, wait_until
 from tests.helpers import ROOT
-from tests.soak.havoc import End, Footprint, Havoc, quiet_footprint, renew, totals
+from tests.soak.havoc import End, Footprint, Havoc, Totals, quiet_footprint, renew, totals
 
 WORKERS = 3
 CLIENTS = 2  # processes
@@ -52,6 +52,7 @@ class Result:
     opened: int = 0  # connections at the encrypting daemon
     strangers: int = 0
     bytes: int = 0  # compared
+    received: dict[str, int] = field(default_factory=dict)  # of these, behind each end
     ended: Counter[str] = field(default_factory=Counter)  # as they should, by kind
     havoc: Counter[str] = field(default_factory=Counter)
     kills: int = 0
@@ -59,7 +60,8 @@ class Result:
     lost: list[dict[str, Any]] = field(default_factory=list)  # for no reason
     wrong: list[str] = field(default_factory=list)
     footprints: list[tuple[str, Footprint, Footprint]] = field(default_factory=list)
-    counted: dict[str, dict[str, int]] = field(default_factory=dict)
+    counted: dict[str, Totals] = field(default_factory=dict)
+    carried: dict[str, int] = field(default_factory=dict)  # connections of workers when killed
 
     def faults(self) -> list[str]:
         """What must not have been."""
@@ -70,13 +72,25 @@ class Result:
             if after.memory > before.memory + MEMORY_GROWTH:
                 faults.append(f"-{name}: memory: {before.memory} before, {after.memory}")
         for name, counted in self.counted.items():
-            if counted["now"] != 0:
-                faults.append(f"-{name}: {counted['now']} connections at rest")
-        accepted = self.counted["e"]["accepted"]
+            faults += [f"-{name}: {fault}" for fault in self._miscounted(name, counted)]
+        accepted = self.counted["e"].accepted
         # a worker may die between accepting a connection and counting it
         if not self.opened - self.kills <= accepted <= self.opened:
             faults.append(f"-e: {accepted} connections accepted, {self.opened} opened")
         return faults
+
+
+    def _miscounted(self, name: str, counted: Totals) -> Iterator[str]:
+        """What a daemon has counted is not what has been."""
+        if counted.now != 0 or counted.listed != 0:
+            yield f"{counted.now} connections at rest, {counted.listed} in the table"
+        without_end = counted.accepted - counted.ended
+        if not 0 <= without_end <= self.carried.get(name, 0):
+            yield f"{without_end} connections had no end, and {self.carried} a killed worker"
+        if not counted.established - self.kills <= counted.shaken <= counted.established:
+            yield f"{counted.shaken} handshakes timed, {counted.established} connections relayed"
+        if counted.opened < self.received.get(name, 0):
+            yield f"{counted.opened} bytes opened, {self.received[name]} received"
 
 
 class Process:
@@ -195,7 +209,10 @@ class Soak:
         result.strangers = sum(report["strangers"] for report in last)
         result.ended = sum((Counter(report["ended"]) for report in last), Counter())
         result.bytes = sum(report["bytes"] for report in (*last, self._target.last))
+        at_clients = sum(report["bytes"] for report in last)
+        result.received = {"e": at_clients, "d": result.bytes - at_clients}
         result.havoc, result.kills = self._havoc.done, len(self._havoc.kills)
+        result.carried = {end.name: self._havoc.carried(end.name) for end in self._ends}
 
     def _explain(self) -> None:
         """Tell what was lost with its worker from what was lost otherwise."""
@@ -210,9 +227,11 @@ class Soak:
 def _start(stage: Stage, name: str, target: str) -> End:
     key = Path(stage.write(f"key-{name}", b"the same at both ends"))
     log = stage.directory / f"log-{name}"
+    status = stage.address("unix")
     options = ("-n", "0", "-o", str(TIME_LIMIT), "--workers", str(WORKERS), "--log-file", str(log))
+    options += ("--status", status)
     daemon = stage.spiped(f"-{name}", target, *options, key=str(key), background=True)
-    return End(name, daemon, WORKERS, key, log)
+    return End(name, daemon, WORKERS, key, log, status)
 
 
 @contextmanager

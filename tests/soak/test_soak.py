@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import lack
-from tests.soak.havoc import Footprint, Kill
+from tests.soak.havoc import Footprint, Kill, Totals
 from tests.soak.run import Plan, Result, soak
 
 PLAN = Plan(seconds=6, warm_up=1.5, rate=80, span=1, havoc_every=0.4, seed=1)
@@ -25,13 +25,17 @@ def test_a_short_soak_is_without_a_fault(tmp_path: Path) -> None:
     assert result.bytes > 0
 
 
+COUNTED = Totals(now=0, listed=0, accepted=1, established=1, ended=1, opened=7, shaken=1)
+
+
 def good() -> Result:
     """The result of a soak with one connection."""
     footprint = Footprint(1, (10, 10), 1 << 20)
     return Result(
         opened=1,
         footprints=[("e", footprint, footprint)],
-        counted={"e": {"now": 0, "accepted": 1}},
+        received={"e": 7},
+        counted={"e": COUNTED},
     )
 
 
@@ -39,7 +43,11 @@ BAD = {
     "lost": {"lost": [{"e": 1, "d": 2, "began": 0.0, "ended": 1.0}]},
     "wrong": {"wrong": ["another byte than was sent"]},
     "not counted": {"opened": 2},
-    "still open": {"counted": {"e": {"now": 1, "accepted": 1}}},
+    "still open": {"counted": {"e": COUNTED._replace(now=1)}},
+    "still listed": {"counted": {"e": COUNTED._replace(listed=1)}},
+    "no end": {"counted": {"e": COUNTED._replace(ended=0)}},
+    "no time": {"counted": {"e": COUNTED._replace(shaken=0)}},
+    "bytes not counted": {"received": {"e": 8}},
     "descriptors": {
         "footprints": [("e", Footprint(1, (10, 10), 0), Footprint(1, (10, 11), 0))],
     },

@@ -1,105 +1,16 @@
-"""Every event that can be logged: its fields, how important it is, and how it reads as text.
-
-An event says what happened, to whom, and what to do about it where that is not plain.  Each is
-declared here, once: its class names the fields, and ``@event`` its level and its text.
-"""
+"""What the daemon has to say."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from spiped.lean_typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Record
-
-if TYPE_CHECKING:
-    from typing import TypeVar
-
-    T = TypeVar("T")
-
-# Levels, by the numbers of syslog (RFC 5424, 6.2.1); ASKED_FOR is always shown.
-ASKED_FOR, ERROR, WARNING, NOTICE, INFO, DEBUG = 1, 3, 4, 5, 6, 7
-
-
-class Event(Protocol):
-    """What the classes below have in common."""
-
-    def _asdict(self) -> dict[str, Any]: ...
-
-
-class Kind(NamedTuple):
-    """What is declared of a class of events."""
-
-    make: Callable[..., Any]
-    fields: tuple[str, ...]
-    level: int
-    text: str | Callable[[Any], str]  # a template over the fields, or a function of the event
-
-
-KINDS: dict[str, Kind] = {}  # by the name of the class
-
-
-def event(level: int, text: str | Callable[[Any], str]) -> Callable[[type[T]], type[T]]:
-    """Declare a class of events."""
-
-    def declare(kind: type[T]) -> type[T]:
-        fields: tuple[str, ...] = getattr(kind, "_fields")  # noqa: B009
-        KINDS[kind.__name__] = Kind(kind, fields, level, text)
-        return kind
-
-    return declare
-
-
-def level_of(event: Event) -> int:
-    return KINDS[type(event).__name__].level
-
-
-def name_of(event: Event) -> str:
-    """For example ``worker_died``."""
-    words = "".join(f"_{c.lower()}" if c.isupper() else c for c in type(event).__name__)
-    return words[1:]
-
-
-def text_of(event: Event) -> str:
-    """The event for people: one line, or a line and more below it."""
-    text = KINDS[type(event).__name__].text
-    return text.format_map(event._asdict()) if isinstance(text, str) else text(event)
-
+from spiped.lean_typing import Record
+from spiped.observe.log.kinds import ASKED_FOR, DEBUG, ERROR, INFO, NOTICE, WARNING, event
 
 # The start
 
 
-@event(WARNING, "{remark}")
-class Remark(Record):
-    """Something that the operator should know when the program starts."""
-
-    remark: str
-
-
-@event(ERROR, "{reason}")
-class Refused(Record):
-    """A line of an OperatorError: a mistake of the operator's, or a refusal of the system."""
-
-    reason: str
-
-
 @event(WARNING, "Running as process 1: its signals are handled, orphans are reaped")
 class RunningAsProcess1(Record):
-    pass
-
-
-@event(WARNING, "Warning: the key file is empty: {path}")
-class KeyFileEmpty(Record):
-    path: str
-
-
-@event(WARNING, "Warning: the key file has only {length} bytes; 32 random bytes are needed: {path}")
-class KeyFileShort(Record):
-    path: str
-    length: int
-
-
-@event(WARNING, "Warning: everybody on this machine may read the key file (chmod o-r): {path}")
-class KeyFilePublic(Record):
-    path: str
+    """The daemon is the first process of a container."""
 
 
 @event(
@@ -107,12 +18,31 @@ class KeyFilePublic(Record):
     "Warning: {address} is both source (-s) and target (-t): connections go round in a circle",
 )
 class SourceIsTarget(Record):
+    """Source and target are the same address."""
+
     address: str
 
 
-@event(WARNING, "Warning: there is no system log daemon; messages are lost until there is one")
-class NoSyslog(Record):
-    pass
+@event(WARNING, "Warning: the service manager is not told how the daemon is: {reason}")
+class ManagerNotTold(Record):
+    """NOTIFY_SOCKET names a socket that cannot be used."""
+
+    reason: str
+
+
+@event(WARNING, "Warning: sockets were passed that -s does not name, and are closed: {names}")
+class SocketsUnused(Record):
+    """The service manager has opened sockets (LISTEN_FDS) that nobody will serve."""
+
+    names: str
+
+
+@event(WARNING, "Warning: --ready-fd {descriptor}: {reason}")
+class ReadinessUnheard(Record):
+    """Nobody has heard that the daemon is ready."""
+
+    descriptor: int
+    reason: str
 
 
 @event(
@@ -120,16 +50,10 @@ class NoSyslog(Record):
     "Warning: {user} (-u) may not use {path}; an upgrade (SIGUSR2) will not be possible",
 )
 class UpgradeOutOfReach(Record):
+    """The user of -u cannot execute the program again."""
+
     user: str
     path: str
-
-
-@event(WARNING, "Using the first of multiple addresses found for {address}: {chosen}")
-class SeveralAddresses(Record):
-    """An address to listen on, or to connect from, stands for several."""
-
-    address: str
-    chosen: str
 
 
 @event(
@@ -138,6 +62,8 @@ class SeveralAddresses(Record):
     " and the limit is {limit} (ulimit -n)",
 )
 class FewDescriptors(Record):
+    """The limit of descriptors will be reached before that of connections."""
+
     connections: int
     needed: int
     limit: int
@@ -145,17 +71,21 @@ class FewDescriptors(Record):
 
 @event(WARNING, "Warning: sandbox: {missing}")
 class SandboxIncomplete(Record):
+    """This system lacks a part of the sandbox."""
+
     missing: str
 
 
 @event(INFO, "Sandbox of the workers: {parts}")
 class SandboxChosen(Record):
+    """What workers give up."""
+
     parts: str
 
 
 @event(WARNING, "Warning: RLIMIT_MEMLOCK is too small to keep all secrets out of swap")
 class SecretsNotLocked(Record):
-    pass
+    """Secrets may get into swap space."""
 
 
 @event(NOTICE, "Started: version {version}, {workers} workers, {source} to {target}")
@@ -181,42 +111,72 @@ class Reloaded(Record):
     draining: int
 
 
+@event(
+    WARNING,
+    "Drain timeout: connections of generation {generation} are reset ({workers} workers end)",
+)
+class DrainTimedOut(Record):
+    """Connections of before a reload or an upgrade have had the time that they were given."""
+
+    generation: int
+    workers: int
+
+
 @event(ERROR, "Reload failed: the old key stays in force")
 class ReloadFailed(Record):
-    """The reasons have been logged before."""
-
-
-@event(ERROR, "Cannot reopen the log file {path}: {reason}; writing on to the old one")
-class LogNotReopened(Record):
-    path: str
-    reason: str
+    """The key cannot be read; `refused` before it says why."""
 
 
 @event(NOTICE, "Upgraded: this is version {version}")
 class Upgraded(Record):
+    """Another program has taken over in the same process; a reload follows."""
+
     version: str
+
+
+@event(ERROR, "The new program says: {line}")
+class UpgradeRefused(Record):
+    """What a program says that cannot take over."""
+
+    line: str
 
 
 @event(ERROR, "Upgrade failed: nothing has changed")
 class UpgradeFailed(Record):
-    """The reasons have been logged before."""
+    """The new program cannot take over; `refused` before it says why."""
+
+
+@event(NOTICE, "Leaving: not ready any more; clients are still accepted for {seconds} s")
+class LameDuck(Record):
+    """SIGTERM, with --shutdown-delay: whoever sends clients here should stop that."""
+
+    seconds: float
 
 
 @event(NOTICE, "Stopping: {connections} connections may go on until they end")
-class Draining(Record):
-    """SIGTERM: nobody is accepted any more."""
+class Stopping(Record):
+    """SIGTERM, or the end of --shutdown-delay: nobody is accepted any more."""
 
     connections: int
 
 
 @event(WARNING, "Shutdown timeout: connections are reset ({connections})")
 class ShutdownTimedOut(Record):
+    """The end of --shutdown-timeout."""
+
+    connections: int
+
+
+@event(NOTICE, "Stopping at once: connections are reset ({connections})")
+class StoppingAtOnce(Record):
+    """SIGINT, or SIGTERM for the second time."""
+
     connections: int
 
 
 @event(NOTICE, "Stopped")
 class Stopped(Record):
-    pass
+    """The last worker has ended, and with it the daemon."""
 
 
 @event(
@@ -237,19 +197,48 @@ class Totals(Record):
 # Workers
 
 
-@event(WARNING, "Worker {pid} died ({how}); starting another")
+@event(WARNING, "Worker {worker} died ({how}); starting another")
 class WorkerDied(Record):
-    pid: int
+    """The connections of this process have been reset."""
+
+    worker: int
     how: str
 
 
-@event(WARNING, "Worker {pid} does not answer: killing it")
+@event(NOTICE, "Worker {worker} serves in place of one that died")
+class WorkerReplaced(Record):
+    """After `worker_died`: another one accepts connections."""
+
+    worker: int
+
+
+@event(WARNING, "Worker {worker} does not answer: killing it")
 class WorkerHung(Record):
-    pid: int
+    """This process has done nothing for about ten seconds."""
+
+    worker: int
 
 
 @event(ERROR, "Cannot start a worker: {reason}")
 class WorkerNotForked(Record):
+    """The system refuses to make a process; it will be asked again."""
+
+    reason: str
+
+
+@event(WARNING, "The status process {process} died ({how}); starting another")
+class StatusDied(Record):
+    """Whoever was being told the status has to ask again; connections do not notice."""
+
+    process: int
+    how: str
+    traceback: str
+
+
+@event(ERROR, "Cannot start the process that tells the status: {reason}")
+class StatusNotForked(Record):
+    """The system refuses to make a process; it will be asked again."""
+
     reason: str
 
 
@@ -260,60 +249,126 @@ class GenerationFailed(Record):
     how: str
 
 
-@event(ERROR, "Internal error in {who} (process {pid}):\n{traceback}")
+@event(ERROR, "Internal error in {who} (process {process}):")
 class Crashed(Record):
-    """A fault of this program: an exception that nothing handles."""
+    """A fault of this program: an exception that nothing handles.  In text, more lines follow."""
 
     who: str
-    pid: int
+    process: int
     traceback: str
 
 
-# The target's name
+# The target
 
 
-@event(WARNING, "{reason}")
-class TargetsNotFound(Record):
-    """The target's name could not be looked up; the addresses of before stay in use."""
+@event(WARNING, "{reason} (trying again every second)")
+class NamesNotFound(Record):
+    """At the start with -D: an address could not be looked up."""
 
     reason: str
+
+
+@event(WARNING, "{reason} (the addresses of before stay in use)")
+class TargetsNotFound(Record):
+    """The target's name cannot be looked up any more; the addresses of before stay in use."""
+
+    reason: str
+
+
+@event(NOTICE, "The target's name can be looked up again: {target}")
+class TargetsFound(Record):
+    """After `targets_not_found`."""
+
+    target: str
+
+
+@event(NOTICE, "The target {target} stands for other addresses now: {addresses}")
+class TargetsChanged(Record):
+    """New connections are made to these."""
+
+    target: str
+    addresses: str
+
+
+@event(NOTICE, "The target {target} is down: no connection to it can be made")
+class TargetDown(Record):
+    """In the last two seconds connections to it have failed, and none has succeeded."""
+
+    pipe: str
+    target: str
+
+
+@event(NOTICE, "The target {target} is up again")
+class TargetUp(Record):
+    """After `target_down`: a connection to it has succeeded."""
+
+    pipe: str
+    target: str
 
 
 # Connections
 
 
-@event(
-    INFO,
-    "connection from {peer}: {cause} ({sealed_bytes} bytes encrypted, {opened_bytes} decrypted)",
-)
+@event(DEBUG, "connection from {peer} ({id}): begun")
+class ConnectionBegun(Record):
+    """A client has been accepted."""
+
+    pipe: str
+    id: str
+    peer: str
+
+
+def _ended(event: ConnectionEnded) -> str:
+    what = "ended" if event.cause == "ended" else "shut down"
+    carried = f"{event.sealed_bytes} bytes encrypted, {event.opened_bytes} decrypted"
+    return f"connection from {event.peer} ({event.id}): {what} after {event.seconds} s ({carried})"
+
+
+@event(INFO, _ended, name="connection_ended")
 class ConnectionEnded(Record):
     """A connection has come to its end in order, or has been ended by us."""
 
     pipe: str
     id: str
     peer: str
-    cause: str
+    key: str
+    target: str
     sealed_bytes: int
     opened_bytes: int
     seconds: float
+    cause: str
 
 
-def _connection_failed(event: ConnectionFailed) -> str:
-    what = f"connection from {event.peer}: {event.cause}"
-    return f"{what}: {event.detail}" if event.detail else what
-
-
-@event(WARNING, _connection_failed)
+@event(WARNING, "connection from {peer} ({id}): {detail}", name="connection_ended")
 class ConnectionFailed(Record):
+    """A connection has failed."""
+
     pipe: str
     id: str
     peer: str
-    cause: str
-    side: str  # who has failed: client, target, or nobody
-    detail: str
+    key: str
+    target: str
     sealed_bytes: int
     opened_bytes: int
     seconds: float
+    cause: str
+    side: str
+    detail: str
+
+
+@event(DEBUG, "connection from {peer} ({id}): left without being served", name="connection_ended")
+class ConnectionLeft(Record):
+    """A client has left without a byte: a probe, which only looks whether somebody listens."""
+
+    pipe: str
+    id: str
+    peer: str
+    key: str
+    target: str
+    sealed_bytes: int
+    opened_bytes: int
+    seconds: float
+    cause: str
 
 
 @event(WARNING, "Maximum number of connections ({limit}) reached")
@@ -340,16 +395,17 @@ class Overloaded(Record):
     """Connections were refused at once, because they could not have been served in time."""
 
     pipe: str
-    refused: int  # since it was last said
+    refused: int
 
 
-@event(WARNING, "More connections failed than are listed: {causes}")
+@event(WARNING, "More connections failed than are listed: {detail}")
 class MoreFailed(Record):
     """Connections that failed too fast to be logged one by one."""
 
     pipe: str
     number: int
-    causes: str  # each behind its number
+    causes: str
+    detail: str
 
 
 @event(WARNING, "{number} more messages like the last are left out")
@@ -359,20 +415,12 @@ class Suppressed(Record):
     number: int
 
 
-# From one process to another
+# The log itself
 
 
-def encode(event: Event) -> dict[str, Any]:
-    """An event in a form that JSON can carry."""
-    return {"name": type(event).__name__, "fields": event._asdict()}
+@event(WARNING, "{number} messages of a worker are lost: they came too fast")
+class EventsLost(Record):
+    """More connections begin and end than the log can tell of."""
 
-
-def decode(encoded: dict[str, Any]) -> Event:
-    """The reverse of `encode`.  Raises ValueError for what is no event of ours."""
-    kind, fields = KINDS.get(str(encoded.get("name"))), encoded.get("fields")
-    if kind is None or not isinstance(fields, dict) or set(fields) != set(kind.fields):
-        raise ValueError(f"no event: {encoded}")
-    if not all(type(value) in (str, int, float) for value in fields.values()):
-        raise ValueError(f"no fields of an event: {encoded}")
-    event: Event = kind.make(**fields)
-    return event
+    pipe: str
+    number: int

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from spiped.crypto.key_file import Key
 from spiped.crypto.sizes import KEY_BYTES
-from spiped.observe.log.events import Event, KeyFileEmpty, KeyFilePublic, KeyFileShort
+from spiped.observe.log.common import KeyFileEmpty, KeyFilePublic, KeyFileShort
+from spiped.observe.log.kinds import Event
 
 
 def key_warnings(path: str, key: Key) -> Iterator[Event]:

@@ -2,68 +2,97 @@
 
 from __future__ import annotations
 
-from spiped.errors import OperatorError, describe
-from spiped.observe.log.events import (
-    INFO,
-    NOTICE,
-    WARNING,
-    Event,
-    LogNotReopened,
-    NoSyslog,
-    Refused,
-    level_of,
-    text_of,
-)
-from spiped.observe.log.sinks import FileSink, Sink, StderrSink, SyslogSink
+from spiped.errors import OperatorError, describe_open
+from spiped.lean_typing import TYPE_CHECKING
+from spiped.observe.log.common import LinesLost, LogNotReopened, NoSyslog, Refused
+from spiped.observe.log.kinds import ASKED_FOR, LEVELS, NOTICE, Event, level_of, more_of, text_of
+from spiped.observe.log.printable import printable
+from spiped.observe.log.sinks import LINE_MAX, FileSink, Sink, StderrSink, SyslogSink
+
+if TYPE_CHECKING:
+    from spiped.observe.log.records import Format
 
 
 class Log:
-    """Shows events from a level on, in one sink; each line begins with the program's name."""
+    """Shows events from a level on, in one format, in one sink."""
 
-    def __init__(self, name: str, verbose: bool = False) -> None:
-        """Begin with standard error, which hears of warnings and errors only, as in C's program."""
-        self.name = name
-        self._verbose = verbose
+    def __init__(self, name: str) -> None:
+        """Begin with text on standard error; ``name``: the program's, with which a line begins."""
+        self.name = printable(name)
+        self.lines_lost = 0  # so far: could not be written
+        self._untold = 0  # of these, no line has told
+        self._level: int | None = None  # None: the sink's
+        self._format: Format | None = None  # None: text
         self._sink: Sink = StderrSink()
 
-    @property
-    def shows_info(self) -> bool:
-        return self._verbose
+    def use_level(self, name: str | None) -> None:
+        """Show events of this level, and above it; None: what suits the sink."""
+        self._level = None if name is None else LEVELS[name]
 
-    @property
-    def is_stderr(self) -> bool:
-        return isinstance(self._sink, StderrSink)
+    def use_format(self, name: str) -> None:
+        """Write events as ``text``, ``json`` or ``logfmt``.
 
-    @property
-    def _threshold(self) -> int:
-        if self._verbose:
-            return INFO
-        return WARNING if self.is_stderr else NOTICE
+        Imports what that needs, so it is to be called before privileges are dropped.
+        """
+        self._format = None
+        if name != "text":
+            from spiped.observe.log.records import FORMATS
+
+            self._format = FORMATS[name]
+
+    def shows(self, level: int) -> bool:
+        """An event of this level would be shown."""
+        return level <= (self._sink.level if self._level is None else self._level)
 
     def event(self, event: Event) -> None:
         """Show an event, if it is important enough."""
-        level = level_of(event)
-        if level <= self._threshold:
-            for line in text_of(event).splitlines():
-                self._sink.write(level, self.name, line)
+        if not self.shows(level_of(event)):
+            return
+        if self._write(event) and self._untold > 0:
+            untold, self._untold = self._untold, 0
+            if not self._write(LinesLost(untold)):
+                self._untold += untold
 
     def refusal(self, error: OperatorError) -> None:
         """Show the lines of an error."""
         for line in error.lines:
             self.event(Refused(line))
 
+    def _write(self, event: Event) -> bool:
+        """False if a line is lost."""
+        level = level_of(event)
+        priority = NOTICE if level == ASKED_FOR else level
+        lost = [line for line in self._lines(event) if not self._sink.write(priority, line)]
+        self.lines_lost += len(lost)
+        self._untold += len(lost)
+        return not lost
+
+    def _lines(self, event: Event) -> list[str]:
+        if self._format is not None:
+            return [self._format(event, LINE_MAX)]
+        beginning = self._sink.beginning(self.name)
+        return [beginning + line for line in (text_of(event), *more_of(event))]
+
     # Sinks
+
+    @property
+    def is_stderr(self) -> bool:
+        return isinstance(self._sink, StderrSink)
+
+    def use_stderr(self) -> None:
+        """Write to standard error, as at the beginning."""
+        self._sink = StderrSink()
 
     def use_file(self, path: str, fd: int | None = None) -> None:
         """Write to a file, which may be open already.  Raises OperatorError."""
         try:
             self._sink = FileSink(path, fd)
         except OSError as error:
-            raise OperatorError(f"--log-file {path}: {describe(error)}") from error
+            raise OperatorError(f"--log-file {path}: {describe_open(error)}") from error
 
     def use_syslog(self, pipe: str) -> None:
         """Write to the system log, in the name of a pipe; warn here if there is no log daemon."""
-        sink = SyslogSink(pipe)
+        sink = SyslogSink(self.name, printable(pipe))
         if not sink.is_connected:
             self.event(NoSyslog())
         self._sink = sink
@@ -78,4 +107,4 @@ class Log:
             try:
                 self._sink.reopen()
             except OSError as error:
-                self.event(LogNotReopened(self._sink.path, describe(error)))
+                self.event(LogNotReopened(self._sink.path, describe_open(error)))

@@ -1,4 +1,7 @@
-"""Where lines go: to standard error, to a file, or to the system log.  None of them ever waits."""
+"""Where lines go: to standard error, to a file, or to the system log.  None of them ever waits.
+
+Lines are printable text; a sink adds what its place is used to.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,14 @@ import select
 import socket
 import time
 
+from spiped.descriptor_names import names_own_descriptor
 from spiped.lean_typing import Protocol, suppress
+from spiped.observe.log.kinds import NOTICE, WARNING
 
-SYSLOG_MAX = 4095
+# Bytes of a line.  A pipe that can be written to takes so many at once (PIPE_BUF), and so does
+# every log daemon, with what stands in front.
+LINE_MAX = 3900
+
 SYSLOG_FACILITY = 1 << 3  # user
 SYSLOG_PATHS = ("/dev/log", "/var/run/log", "/var/run/syslog")  # where systems have it
 
@@ -17,18 +25,45 @@ SYSLOG_PATHS = ("/dev/log", "/var/run/log", "/var/run/syslog")  # where systems 
 class Sink(Protocol):
     """Where lines go."""
 
-    def write(self, level: int, name: str, line: str) -> None:
-        """Take one line, of the program with this name, or lose it."""
+    level: int  # from which on events are shown here, unless the operator says otherwise
+
+    def beginning(self, name: str) -> str:
+        """What a line of text of this program begins with here."""
+
+    def write(self, priority: int, line: str) -> bool:
+        """Take one line, of this priority (RFC 5424); False if it is lost."""
 
 
 class StderrSink:
-    """Standard error, which others may have open as well."""
+    """Standard error, which others may have open as well; or the journal, if it is that."""
 
-    def write(self, level: int, name: str, line: str) -> None:
+    def __init__(self) -> None:
+        self._is_journal = _is_journal(2)
+        # As in C's program, a start says nothing if there is nothing to complain about.
+        self.level = NOTICE if self._is_journal else WARNING
+
+    def beginning(self, name: str) -> str:
+        return "" if self._is_journal else f"{name}: "  # which the journal has already
+
+    def write(self, priority: int, line: str) -> bool:
+        mark = f"<{priority}>" if self._is_journal else ""  # sd-daemon(3)
         with suppress(OSError):  # its reader is gone; that must not end anything
             # It cannot be made non-blocking, because others share it.
             if _is_writable(2):
-                os.write(2, f"{name}: {line}\n".encode(errors="surrogateescape"))
+                return _append(2, mark + line)
+        return False
+
+
+def _is_journal(fd: int) -> bool:
+    """What is written there goes to systemd's journal (systemd.exec(5), JOURNAL_STREAM)."""
+    stream = os.environ.get("JOURNAL_STREAM")
+    if stream is None:
+        return False
+    try:
+        there = os.fstat(fd)
+    except OSError:  # it is closed
+        return False
+    return stream == f"{there.st_dev}:{there.st_ino}"
 
 
 def _is_writable(fd: int) -> bool:
@@ -37,30 +72,48 @@ def _is_writable(fd: int) -> bool:
     return bool(poll.poll(0))
 
 
+def _append(fd: int, line: str) -> bool:
+    """Every line is one write, so that programs do not mix theirs.  Raises OSError."""
+    data = _cut(line) + b"\n"
+    return os.write(fd, data) == len(data)
+
+
+def _cut(line: str) -> bytes:
+    return line.encode()[:LINE_MAX].decode(errors="ignore").encode()
+
+
 class FileSink:
-    """A file, appended to; every line is one write, so that programs do not mix theirs."""
+    """A file, appended to."""
+
+    level = NOTICE
 
     def __init__(self, path: str, fd: int | None = None) -> None:
         """Open the file, unless it is open already.  Raises OSError."""
         self.path = path
+        self._is_stream = names_own_descriptor(path)
         self._fd = _open(path) if fd is None else fd
 
     def fileno(self) -> int:
         return self._fd
 
     def reopen(self) -> None:
-        """Go on with the file that has the name now: logs are rotated.
+        """Go on with the file that has the name now: logs are rotated, but streams are not.
 
         Raises OSError if there can be none; then the old one stays in use.
         """
+        if self._is_stream:
+            return
         fd = _open(self.path)
         os.close(self._fd)
         self._fd = fd
 
-    def write(self, level: int, name: str, line: str) -> None:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    def beginning(self, name: str) -> str:
+        return f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {name}: "
+
+    def write(self, priority: int, line: str) -> bool:
         with suppress(OSError):  # the disk is full, or nobody reads a named pipe
-            os.write(self._fd, f"{stamp} {name}: {line}\n".encode(errors="surrogateescape"))
+            return _append(self._fd, line)
+        return False
 
 
 def _open(path: str) -> int:
@@ -71,11 +124,14 @@ def _open(path: str) -> int:
 class SyslogSink:
     """The system log (RFC 3164): facility user, and the level of the event as its priority.
 
-    A line has the process id, and the name of the pipe, since several may run.  Not by the C
-    library, which waits when the log daemon hangs.
+    A line has the process id, and in text the name of the pipe, since several may run.  Not by the
+    C library, which waits when the log daemon hangs.
     """
 
-    def __init__(self, pipe: str) -> None:
+    level = NOTICE
+
+    def __init__(self, name: str, pipe: str) -> None:
+        self._name = name
         self._pipe = pipe
         self._sock: socket.socket | None = None
         self._connect()
@@ -85,24 +141,30 @@ class SyslogSink:
         """There is a log daemon."""
         return self._sock is not None
 
-    def write(self, level: int, name: str, line: str) -> None:
+    def beginning(self, name: str) -> str:
+        return f"{self._pipe}: "
+
+    def write(self, priority: int, line: str) -> bool:
         stamp = time.strftime("%b %e %H:%M:%S")
-        tag = f"<{SYSLOG_FACILITY | level}>{stamp} {name}[{os.getpid()}]"
-        data = f"{tag}: {self._pipe}: {line[:SYSLOG_MAX]}"
-        packet = data.encode(errors="surrogateescape")
-        if not self._send(packet):
-            self._connect()  # the log daemon has been restarted
-            self._send(packet)
+        tag = f"<{SYSLOG_FACILITY | priority}>{stamp} {self._name}[{os.getpid()}]: "
+        packet = tag.encode() + _cut(line)
+        if self._sock is not None:
+            try:
+                return self._send(packet)
+            except OSError:  # the log daemon has been restarted
+                pass
+        self._connect()
+        with suppress(OSError):
+            return self._send(packet)
+        return False
 
     def _send(self, packet: bytes) -> bool:
-        """False if nobody is there."""
+        """Raises OSError if nobody is there."""
         if self._sock is None:
             return False
         try:
             self._sock.send(packet)
-        except BlockingIOError:  # the log daemon has no room for it: it is lost
-            return True
-        except OSError:
+        except BlockingIOError:  # the log daemon has no room for it
             return False
         return True
 

@@ -15,7 +15,7 @@ from spiped.observe.entry import Table
 from spiped.observe.log.rate_limit import RateLimit
 from spiped.observe.slot import Field, Slot
 from spiped.plane.ending import Ending, Reason
-from spiped.plane.interface import Service
+from spiped.plane.interface import Service, Wanted
 from spiped.plane.pipe_settings import PipeSettings
 from spiped.plane.portable.accept import Acceptor
 from spiped.plane.portable.computing import Computing
@@ -33,30 +33,37 @@ class PortablePlane:
         self._connections: dict[Connection, Callable[[Ending], None]] = {}
         self._acceptor: Acceptor | None = None
         self._accepted = 0
+        self._wanted = Wanted()
         self._computing = Computing(reactor, math.inf)
         self._on_drained: Callable[[], None] | None = None  # once there is nobody, after serving
 
     def serve(self, service: Service) -> None:
         def begin(accepted: socket.socket, pipe: PipeSettings, address: Any) -> Connection:
             self._accepted += 1
+            if self._wanted.begun:
+                service.on_begin(self._accepted, peer_name(address))
             return self._begin(accepted, pipe, self._accepted, address, on_end)
 
         limit = RateLimit(service.tell_burst, service.tell_interval or 1.0)
 
         def on_end(ending: Ending) -> None:
             if ending.reason is Reason.LEFT:
-                told = service.tell_left
+                told = self._wanted.left
             elif ending.reason in (Reason.CLEAN, Reason.ABORTED):
-                told = service.tell_clean
+                told = self._wanted.clean
             else:
                 told = service.tell_interval == 0 or limit.admits()
             if told:
                 service.on_end(ending)
             self._tell_if_drained()
 
+        self._wanted = Wanted(service.tell_clean, service.tell_left, service.tell_begun)
         self._on_drained = service.on_drained
         self._computing = Computing(self._reactor, service.pipe.timeout)
         self._acceptor = Acceptor(self._reactor, self._slot, service, self._computing, begin)
+
+    def report(self, wanted: Wanted) -> None:
+        self._wanted = wanted
 
     def retarget(self, targets: list[SocketAddress]) -> None:
         if self._acceptor is not None:
@@ -90,6 +97,9 @@ class PortablePlane:
     def abort_all(self) -> None:
         while self._connections:
             next(iter(self._connections)).abort()
+
+    def give_back(self) -> None:
+        pass  # every connection has its own, while it needs it
 
     def close(self) -> None:
         assert not self._connections
