@@ -130,8 +130,11 @@ def _draw_overload(results: Results) -> Figure | None:
         LOADS, best, color=COLOURS["plain"], linestyle="dotted", label="the best there can be"
     )
     for result in measured:
-        curve = [result.median(goodput(load)) or 0.0 for load in LOADS]
-        axes.plot(LOADS, curve, "o-", color=COLOURS[result.entrant], label=result.title)
+        curve = [(load, result.median(goodput(load))) for load in LOADS]
+        known = [(load, share) for load, share in curve if share is not None]
+        axes.plot(
+            *zip(*known, strict=True), "o-", color=COLOURS[result.entrant], label=result.title
+        )
     axes.set_xlabel("come, × capacity")  # noqa: RUF001
     axes.set_ylabel("served, × capacity")  # noqa: RUF001
     axes.set_ylim(bottom=0)

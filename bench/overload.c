@@ -1,12 +1,13 @@
 /*
  * Holders of the key who come faster than they can be served.
  *
- *	overload closed PORT KEY_FILE CONNECTIONS SECONDS SKIP	so many at a time
- *	overload open PORT KEY_FILE RATE SECONDS SKIP		so many a second
+ *	overload closed PORT KEY_FILE CONNECTIONS SECONDS SKIP PATIENCE	so many at a time
+ *	overload open PORT KEY_FILE RATE SECONDS SKIP PATIENCE		so many a second
  *
  * Each makes one connection to a `spiped -d` as a client with -f does: so the handshake costs it next to
  * nothing, and the daemon its exponentiation.  It is served when one byte of the target has come
- * through.  Who is not served waits until it is reset.  The first SKIP of the SECONDS are not counted.
+ * through.  Who is not served waits until it is reset, or for PATIENCE seconds.  The first SKIP of the
+ * SECONDS are not counted.
  *
  * Prints one line of JSON: how many were begun, served and lost in the seconds that count, our CPU
  * time, and how often there was no descriptor for another one.
@@ -45,7 +46,8 @@ struct holder {
 	struct handshake handshake;
 	uint8_t packet[PACKET_BYTES];	/* of the target's answer */
 	size_t packet_length;
-	struct holder *next;		/* among those that are free */
+	double since;			/* when it came */
+	struct holder *next, *previous;	/* among those that are there, or that are free */
 };
 
 struct crowd {
@@ -55,6 +57,8 @@ struct crowd {
 	uint64_t present;
 	uint64_t begun, served, lost, without;	/* in the time that counts */
 	struct holder *free;
+	struct holder there;		/* of all that are: .next came first, .previous last */
+	double patience;		/* seconds that each waits */
 };
 
 static void
@@ -138,6 +142,10 @@ begin(struct crowd *crowd)
 	event.data.ptr = holder;
 	if (epoll_ctl(crowd->epoll, EPOLL_CTL_ADD, fd, &event) != 0)
 		die("epoll_ctl: %s", strerror(errno));
+	holder->since = now();
+	holder->next = &crowd->there;
+	holder->previous = crowd->there.previous;
+	holder->previous->next = crowd->there.previous = holder;
 	crowd->present++;
 	crowd->begun++;
 	return 1;
@@ -147,9 +155,23 @@ static void
 leave(struct crowd *crowd, struct holder *holder)
 {
 	close(holder->fd);
+	holder->previous->next = holder->next;
+	holder->next->previous = holder->previous;
 	holder->next = crowd->free;
 	crowd->free = holder;
 	crowd->present--;
+}
+
+/* Let those go who have waited for long enough. */
+static void
+give_up(struct crowd *crowd)
+{
+	double until = now() - crowd->patience;
+
+	while (crowd->there.next != &crowd->there && crowd->there.next->since < until) {
+		crowd->lost++;
+		leave(crowd, crowd->there.next);
+	}
 }
 
 /* Send what the handshake has to say.  Returns 0 if that fails. */
@@ -257,7 +279,7 @@ main(int argc, char **argv)
 	struct rlimit limit;
 	int is_open, counts = 0;
 
-	if (argc != 7)
+	if (argc != 8)
 		die("usage");
 	is_open = strcmp(argv[1], "open") == 0;
 	crowd.address.sin_port = htons((uint16_t)atoi(argv[2]));
@@ -267,6 +289,8 @@ main(int argc, char **argv)
 	amount = atof(argv[4]);
 	seconds = atof(argv[5]);
 	skip = atof(argv[6]);
+	crowd.patience = atof(argv[7]);
+	crowd.there.next = crowd.there.previous = &crowd.there;
 	getrlimit(RLIMIT_NOFILE, &limit);
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
@@ -284,6 +308,7 @@ main(int argc, char **argv)
 			crowd.without += !begin(&crowd);
 		}
 		take_events(&crowd);
+		give_up(&crowd);
 	}
 	printf("{\"begun\": %llu, \"served\": %llu, \"lost\": %llu, \"without\": %llu, "
 	    "\"seconds\": %.3f, \"cpu\": %.3f}\n",

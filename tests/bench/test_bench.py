@@ -174,9 +174,9 @@ def test_holders_of_the_key_are_counted_when_the_target_has_answered_them(stage:
         target = f"[127.0.0.1]:{listener.getsockname()[1]}"
         server = stage.spiped("-d", target, "-n", "0")
         port = server.source.rpartition(":")[2]
-        done = stage.run(overload, "closed", port, stage.key, "4", "0.5", "0")
+        done = stage.run(overload, "closed", port, stage.key, "4", "0.5", "0", "5")
         other = stage.write("other", b"another key")
-        refused = stage.run(overload, "open", port, other, "20", "0.5", "0")
+        refused = stage.run(overload, "open", port, other, "20", "0.5", "0", "5")
     right, wrong = json.loads(done.stdout), json.loads(refused.stdout)
     assert right["served"] > 0
     assert right["lost"] == right["without"] == wrong["served"] == 0

@@ -38,7 +38,9 @@ def test_calls_of_the_system_do_not_grow(programs: Programs, tmp_path: Path, sce
 def test_a_message_touches_its_workers_lines_alone(programs: Programs, scene: Scene) -> None:
     few, more, many = (count_lines(programs, scene, workers) for workers in (FEW, MORE, MANY))
     assert few == more == many
-    assert few.pop("own read") == few.pop("own written") > 0
+    # clang tells of a line that is read and then written as of one that is written
+    assert few.pop("own read") <= few["own written"]
+    assert few.pop("own written") > 0
     assert not any(few.values())
 
 

@@ -188,7 +188,8 @@ PEERS = 2000 if "native" in backends() else 50  # whose keys take a while to com
 def test_silent_strangers_who_come_back_at_once_do_not_keep_clients_out(
     stage: Stage, backend: str
 ) -> None:
-    server = stage.spiped("-d", stage.echo().address)
+    # nobody has waited for too long: only who makes room for others goes
+    server = stage.spiped("-d", stage.echo().address, "-o", str(PATIENCE))
     client = stage.spiped("-e", server.source, "-o", str(PATIENCE))
     strangers = stage.on_stage(Crowd(server.source, STRANGERS))
     wait_until(lambda: strangers.returns > STRANGERS, "strangers have been dropped, and are back")

@@ -286,7 +286,8 @@ def totals(end: End) -> Totals:
 
     def is_told() -> bool:
         with suppress(OSError, http.client.HTTPException):
-            told[:] = [json.loads(ask(end.status, path).body) for path in ("/status", "/connections")]
+            paths = ("/status", "/connections")
+            told[:] = [json.loads(ask(end.status, path).body) for path in paths]
         return bool(told) and told[1]["listed"] == 0
 
     with suppress(AssertionError):  # the caller compares

@@ -79,7 +79,6 @@ class Result:
             faults.append(f"-e: {accepted} connections accepted, {self.opened} opened")
         return faults
 
-
     def _miscounted(self, name: str, counted: Totals) -> Iterator[str]:
         """What a daemon has counted is not what has been."""
         if counted.now != 0 or counted.listed != 0:
