@@ -212,8 +212,6 @@ def test_clients_wait_when_there_are_no_descriptors(server: Controlled) -> None:
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[1]))
     with server.connect() as client:
         client.send(b"show version\n")
-        cpu = psutil.Process(pid).cpu_times().user
-        assert cpu < 10
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
         assert (client.receive() or {})["ok"] is True
 
