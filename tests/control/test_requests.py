@@ -275,7 +275,11 @@ def test_events_tell_of_connections_and_changes_whatever_the_log_shows(
         assert ended["cause"] == "ended"
         control.ask("reload")
         assert events.wait_for("reloaded")["generation"] == 2
-        os.kill(server.daemon.workers[0], signal.SIGKILL)
+        workers = wait_until(
+            lambda: [w for w in server.ask("show workers")["workers"] if w["generation"] == 2],
+            "the new workers are listed",
+        )
+        os.kill(workers[0]["pid"], signal.SIGKILL)
         events.wait_for("worker_died")
         events.wait_for("worker_replaced")
     assert ": begun\n" not in server.log
