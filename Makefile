@@ -10,8 +10,11 @@ PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
 MAN1DIR ?= $(MANDIR)/man1
+SHAREDIR ?= $(PREFIX)/share
 LIBDIR ?= $(patsubst %/,%,$(dir $(BINDIR)))/lib/spiped
 DESTDIR ?=
+
+PROGRAMS := spiped spipe spipedctl spiped-top
 
 # With what `make install` installs, and the interpreter that will run it
 INSTALLER := build/installer
@@ -138,12 +141,16 @@ install:
 	mv '$(DESTDIR)$(LIBDIR).new' '$(DESTDIR)$(LIBDIR)' && \
 	$(PYTHON) init/program.py directory='$(DESTDIR)$(BINDIR)' \
 	    interpreter=$(INTERPRETER) library='$(LIBDIR)' && \
-	install -m 644 man/spiped.1 man/spipe.1 man/spiped-top.1 '$(DESTDIR)$(MAN1DIR)'
+	$(PYTHON) -B -m spiped.options.completions directory='$(DESTDIR)$(SHAREDIR)' && \
+	install -m 644 man/spiped.1 man/spipe.1 man/spipedctl.1 man/spiped-top.1 '$(DESTDIR)$(MAN1DIR)'
 
 uninstall:
 	rm -rf '$(DESTDIR)$(LIBDIR)'
-	rm -f '$(DESTDIR)$(BINDIR)/spiped' '$(DESTDIR)$(BINDIR)/spipe' '$(DESTDIR)$(BINDIR)/spiped-top'
-	rm -f '$(DESTDIR)$(MAN1DIR)/spiped.1' '$(DESTDIR)$(MAN1DIR)/spipe.1' '$(DESTDIR)$(MAN1DIR)/spiped-top.1'
+	rm -f $(foreach program,$(PROGRAMS),'$(DESTDIR)$(BINDIR)/$(program)')
+	rm -f $(foreach program,$(PROGRAMS),'$(DESTDIR)$(MAN1DIR)/$(program).1')
+	rm -f $(foreach program,$(PROGRAMS),'$(DESTDIR)$(SHAREDIR)/bash-completion/completions/$(program)')
+	rm -f $(foreach program,$(PROGRAMS),'$(DESTDIR)$(SHAREDIR)/zsh/site-functions/_$(program)')
+	rm -f $(foreach program,$(PROGRAMS),'$(DESTDIR)$(SHAREDIR)/fish/vendor_completions.d/$(program).fish')
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info spiped/_native.c spiped/_native*.so

@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-PROGRAMS = ("spiped", "spipe", "spiped-top")
+PROGRAMS = ("spiped", "spipe", "spipedctl", "spiped-top")
 
 SHEBANG_MAX = 127  # bytes, on some systems
 

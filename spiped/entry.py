@@ -29,6 +29,14 @@ def spipe() -> None:
     main()
 
 
+def spipedctl() -> None:
+    """The command ``spipedctl``; does not return."""
+    _begin()
+    from spiped.command.ctl import main
+
+    main()
+
+
 def spiped_top() -> None:
     """The command ``spiped-top``; does not return."""
     _begin()

@@ -23,7 +23,7 @@ LAYERS = [
     {"crypto", "net", "options"},
     {"process"},
     {"observe", "proto"},
-    {"plane", "status"},
+    {"control", "plane", "status"},
     {"sandbox"},
     {"service", "stdio", "top"},
     {"command"},

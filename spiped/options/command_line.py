@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from spiped.errors import OperatorError
 from spiped.lean_typing import Any
 from spiped.options.grammar import parse
-from spiped.options.settings import DaemonOptions, PipeOptions, TopOptions
+from spiped.options.settings import CtlOptions, DaemonOptions, PipeOptions, TopOptions
 from spiped.options.table import Option, options_of
 from spiped.options.values import Usage, is_inherited
 
@@ -40,6 +41,29 @@ def read_spipe(words: Sequence[str]) -> PipeOptions:
         raise Usage
     _check(given, table)
     return _pipe(given)
+
+
+def read_ctl(words: Sequence[str]) -> CtlOptions:
+    """Raises Usage, OperatorError, Version or Help."""
+    from spiped.options.verbs import BY_NAME, SHOWN  # which no other program needs
+
+    table = options_of("spipedctl")
+    operands: list[str] = []
+    given = parse(words, table, operands)
+    if not operands:
+        raise Usage
+    _check(given, table)
+    verb, *rest = operands
+    if verb not in BY_NAME:
+        raise Usage(f"No such verb: {verb}")
+    if len(rest) > BY_NAME[verb].most:
+        raise Usage(f"Unexpected argument: {rest[BY_NAME[verb].most]}")
+    if verb == "dump" and rest[:1] not in ([what] for what in SHOWN):
+        raise Usage(f"dump: it is one of {', '.join(SHOWN)}")
+    for word in operands:  # a request is a line of words
+        if not word.isprintable() or " " in word or not word:
+            raise OperatorError(f"{verb}: an argument is empty, or has blanks: {word!r}")
+    return CtlOptions(tuple(operands), **given)
 
 
 def read_top(words: Sequence[str]) -> TopOptions:

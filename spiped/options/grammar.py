@@ -26,13 +26,17 @@ class Help(Exception):
     """``--help``: what each option means is to be printed."""
 
 
-def parse(words: Sequence[str], options: Sequence[Option]) -> dict[str, Any]:
+def parse(
+    words: Sequence[str], options: Sequence[Option], operands: list[str] | None = None
+) -> dict[str, Any]:
     """The values of the options on a command line, by field; those without an argument are True.
 
+    Words behind the options are added to ``operands``, and a mistake if that is None.
     Raises Usage or OperatorError for a mistake, Version, or Help.
     """
     given: dict[str, Any] = {}
-    for name, option, argument in _split(words, options):
+    rest = list(words)
+    for name, option, argument in _split(rest, options):
         if option.field == "version":
             raise Version
         if option.field == "help":
@@ -45,13 +49,19 @@ def parse(words: Sequence[str], options: Sequence[Option]) -> dict[str, Any]:
             if value == 0 and option.zero_is_default:
                 value = option.default
         given[option.field] = (*given.get(option.field, ()), value) if option.repeats else value
+    if rest and operands is None:
+        raise Usage(f"Unexpected argument: {rest[0]}")
+    if operands is not None:
+        operands += rest
     return given
 
 
-def _split(words: Sequence[str], options: Sequence[Option]) -> Iterator[tuple[str, Option, str]]:
-    """Each option: as it was written, its declaration, and its argument ("" if it takes none)."""
+def _split(rest: list[str], options: Sequence[Option]) -> Iterator[tuple[str, Option, str]]:
+    """Each option: as it was written, its declaration, and its argument ("" if it takes none).
+
+    Takes all of that out of ``rest``.
+    """
     known = {name: option for option in options for name in (option.letter, option.word) if name}
-    rest = list(words)
     while rest:
         word = rest.pop(0)
         if word == "--":
@@ -63,8 +73,6 @@ def _split(words: Sequence[str], options: Sequence[Option]) -> Iterator[tuple[st
             yield _long(word, rest, known)
         else:
             yield from _letters(word[1:], rest, known)
-    if rest:
-        raise Usage(f"Unexpected argument: {rest[0]}")
 
 
 def _long(word: str, rest: list[str], known: dict[str, Option]) -> tuple[str, Option, str]:

@@ -32,6 +32,15 @@ class PipeOptions(NamedTuple):
     sandbox: bool = True
 
 
+class CtlOptions(NamedTuple):
+    """The options of `spipedctl`, and what it is to do."""
+
+    words: tuple[str, ...]  # a verb, and what stands behind it
+    socket: str | None = None  # None: what the environment says
+    name: str | None = None
+    json: bool = False
+
+
 class DaemonOptions(NamedTuple):
     """The options of `spiped`."""
 
@@ -40,6 +49,7 @@ class DaemonOptions(NamedTuple):
     source: str
     name: str = ""  # of the pipe
     wait_for_dns: bool = False
+    control: str | None = None  # the path of a socket; None: there is none
     foreground: bool = False
     connections: int = DEFAULT_CONNECTIONS
     max_unauthenticated: int | None = None  # None: three quarters of `connections`, with -d

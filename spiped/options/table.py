@@ -25,8 +25,8 @@ from spiped.options.settings import (
 
 # Whom an option is for
 SPIPED, SPIPE, BOTH = ("spiped",), ("spipe",), ("spiped", "spipe")
-TOP = ("spiped-top",)
-ALL = (*BOTH, *TOP)
+CTL, TOP = ("spipedctl",), ("spiped-top",)
+ALL = (*BOTH, *CTL, *TOP)
 
 # What it is a property of: of the processes, or of the pipe that they serve
 PROCESS, PIPE = "process", "pipe"
@@ -189,6 +189,14 @@ OPTIONS = (
     ),
     Option(
         "",
+        "--control",
+        "take requests of spipedctl at this UNIX socket",
+        "path",
+        values.path_of_socket,
+        scope=PROCESS,
+    ),
+    Option(
+        "",
         "--drain-timeout",
         "reset connections this long after a reload or an upgrade has replaced their worker",
         "seconds",
@@ -338,6 +346,25 @@ OPTIONS = (
         effect=UPGRADE,
         words=("auto",),
     ),
+    Option(
+        "-s",
+        "--socket",
+        "ask the daemon whose control socket this is (default: what SPIPED_CONTROL says)",
+        "path",
+        programs=CTL,
+        scope=PROCESS,
+        excludes=("--name",),
+    ),
+    Option(
+        "",
+        "--name",
+        "ask the daemon whose control socket is /run/spiped/NAME.control",
+        "name",
+        values.label,
+        programs=CTL,
+        scope=PROCESS,
+    ),
+    Option("", "--json", "print answers as JSON", programs=CTL, scope=PROCESS),
     Option(
         "",
         "--status",

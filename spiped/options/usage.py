@@ -9,6 +9,9 @@ from spiped.options.table import Option, options_of
 WIDTH = 79
 INDENT = 4
 HELP_COLUMN = 8
+VERB_COLUMN = 2
+
+WITH_VERBS = "spipedctl"  # the program that has a verb behind its options
 
 
 def usage(program: str) -> str:
@@ -20,6 +23,8 @@ def usage(program: str) -> str:
             lines.append(INDENT * " " + item)
         else:
             lines[-1] += f" {item}"
+    if program == WITH_VERBS:
+        lines[-1] += " verb ..."
     return "\n".join([*lines, f"       {program} -v"]) + "\n"
 
 
@@ -35,8 +40,20 @@ def help_text(program: str) -> str:
             unit = f" {option.unit}" if option.unit else ""
             text += f" (default: {default}{unit})"
         parts.append(f"  {names}{argument}\n" + _wrap(text, HELP_COLUMN))
+    if program == WITH_VERBS:
+        parts.append(_verbs())
     parts.append(f"The manual page {program}(1) says more.\n")
     return "\n".join(parts)
+
+
+def _verbs() -> str:
+    from spiped.options.verbs import VERBS  # which no other program needs
+
+    entries = [
+        _wrap(f"{verb.name} {verb.argument}", VERB_COLUMN) + _wrap(verb.help, HELP_COLUMN)
+        for verb in VERBS
+    ]
+    return "verbs:\n\n" + "\n".join(entries)
 
 
 def _items(options: Sequence[Option]) -> Iterator[str]:

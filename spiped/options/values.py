@@ -59,6 +59,13 @@ def address(name: str, text: str) -> str:
     return text
 
 
+def path_of_socket(name: str, text: str) -> str:
+    """A path at which there can be a UNIX socket."""
+    if not text or "\0" in text:
+        _invalid(name, text)
+    return text
+
+
 def source(name: str, text: str) -> str:
     """An address, or a socket that is inherited: ``systemd:NAME``, ``fd:N``."""
     if text == BY_NAME:

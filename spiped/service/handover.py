@@ -71,6 +71,7 @@ def descriptors(document: Document) -> list[int]:
     found = [document.get(name) for name in ("listener", "pid_file", "log_file", "key")]
     found += document.get("counters", [])
     found += [each["listener"] for each in document.get("status", [])]
+    found.append((document.get("control") or {}).get("listener"))
     for generation in document.get("workers", {}).get("generations", []):
         found += [worker["channel"] for worker in generation["workers"]]
     return [fd for fd in found if fd is not None]

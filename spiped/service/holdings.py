@@ -43,6 +43,8 @@ class Holdings:
         self.pid_file: PidFile | None = None
         self.listener: Listener | None = None
         self.status: list[Listener] = []  # where the status can be asked for
+        self.control: Listener | None = None  # where we can be told what to do,
+        self.control_uids: set[int] = set()  # and by whom
         self._in_child: list[Callable[[], None]] = []
 
     def on_child(self, release: Callable[[], None]) -> None:
@@ -63,6 +65,9 @@ class Holdings:
         for listener in self.status:
             listener.sock.close()
         self.status = []
+        if self.control is not None:
+            self.control.sock.close()
+            self.control = None
         for release in self._in_child:
             release()
         self.manager.close()
@@ -81,6 +86,8 @@ class Holdings:
         return {
             **_hand_over(self.listener),
             "status": [_hand_over(listener) for listener in self.status],
+            "control": None if self.control is None else _hand_over(self.control),
+            "control_uids": sorted(self.control_uids),
             "pid_file": None if self.pid_file is None else self.pid_file.fileno(),
             "log_file": self.log.file(),
             "started": self.started,
@@ -91,6 +98,9 @@ class Holdings:
         """The reverse; what is missing there has not been held.  The log is `start`'s."""
         self.listener = _take_over(given)
         self.status = [_take_over(each) for each in given.get("status", [])]
+        if given.get("control") is not None:
+            self.control = _take_over(given["control"])
+        self.control_uids = set(given.get("control_uids", []))
         if given.get("pid_file") is not None and pid_file is not None:
             self.pid_file = PidFile(pid_file, given["pid_file"])
         self.started = float(given.get("started", self.started))
@@ -107,6 +117,9 @@ class Holdings:
         for listener in self.status:
             listener.close()
         self.status = []
+        if self.control is not None:
+            self.control.close()
+            self.control = None
         self.crypto.wipe_secrets()
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Callable
 
 from spiped.errors import OperatorError, describe
 from spiped.lean_typing import suppress
@@ -30,21 +31,26 @@ class Listener:
         sock: socket.socket,
         made: os.stat_result | None = None,
         mode: int | None = None,
+        may_replace: Callable[[str], bool] | None = None,
     ) -> None:
         """``made``: what the file was when it was made, if there is one.
 
-        ``mode``: of the file that is to be made; None: as the umask says.
+        ``mode``: of the file that is to be made; None: as the umask says.  ``may_replace``: whether
+        a socket on which somebody listens may give way to ours; None: none may.
         """
         self.address = address
         self.sock = sock
         self.made = made
         self._mode = mode
+        self._may_replace = may_replace or (lambda path: False)
 
     def listen(self) -> None:
         """Listen.  Raises OperatorError."""
         try:
             if self.address.is_unix:
-                self.made = _listen_at_path(self.sock, self.address.sockaddr, self._mode)
+                self.made = _listen_at_path(
+                    self.sock, self.address.sockaddr, self._mode, self._may_replace
+                )
             else:
                 self.sock.listen(BACKLOG)
         except OSError as error:
@@ -59,7 +65,12 @@ class Listener:
         self.made = None
 
 
-def bind(address: SocketAddress, keepalive: bool, mode: int | None = None) -> Listener:
+def bind(
+    address: SocketAddress,
+    keepalive: bool,
+    mode: int | None = None,
+    may_replace: Callable[[str], bool] | None = None,
+) -> Listener:
     """A socket that has this address and does not listen yet, so that clients are refused.
 
     A UNIX socket gets its address only when it listens: whoever finds its file before takes it for
@@ -78,7 +89,7 @@ def bind(address: SocketAddress, keepalive: bool, mode: int | None = None) -> Li
     except OSError as error:
         sock.close()
         raise _refusal(address, error) from error
-    return Listener(address, sock, mode=mode)
+    return Listener(address, sock, mode=mode, may_replace=may_replace)
 
 
 def adopt(sock: socket.socket, keepalive: bool) -> Listener:
@@ -88,9 +99,14 @@ def adopt(sock: socket.socket, keepalive: bool) -> Listener:
     return Listener(address, sock)
 
 
-def listen(address: SocketAddress, keepalive: bool, mode: int | None = None) -> Listener:
+def listen(
+    address: SocketAddress,
+    keepalive: bool,
+    mode: int | None = None,
+    may_replace: Callable[[str], bool] | None = None,
+) -> Listener:
     """A listening socket at ``address``.  Raises OperatorError."""
-    listener = bind(address, keepalive, mode)
+    listener = bind(address, keepalive, mode, may_replace)
     listener.listen()
     return listener
 
@@ -99,7 +115,9 @@ def _refusal(address: SocketAddress, error: OSError) -> OperatorError:
     return OperatorError(f"Error binding socket: {describe(error)} ({address})")
 
 
-def _listen_at_path(sock: socket.socket, path: str, mode: int | None) -> os.stat_result:
+def _listen_at_path(
+    sock: socket.socket, path: str, mode: int | None, may_replace: Callable[[str], bool]
+) -> os.stat_result:
     """Listen at a path, in place of a socket on which nobody listens any more.
 
     The directory is locked meanwhile: of several daemons that start at once, one would else remove
@@ -108,6 +126,8 @@ def _listen_at_path(sock: socket.socket, path: str, mode: int | None) -> os.stat
     directory = _lock(os.path.dirname(path))
     try:
         _remove_stale(path)
+        if may_replace(path):
+            os.unlink(path)
         umask = None if mode is None else os.umask(0o777 & ~mode)
         try:
             sock.bind(path)

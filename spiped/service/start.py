@@ -88,6 +88,8 @@ EXTENSION = 90_000_000
 # connections, with something to spare for a look-up and for a first connection.
 OWN_DESCRIPTORS = 20
 
+CONTROL_DESCRIPTORS = 70  # more, with a control socket: `control.server.CLIENTS_MAX`, and some
+
 
 def run(log: Log, options: DaemonOptions) -> int:
     """Run the daemon to its end; returns the exit status.  Raises OperatorError."""
@@ -152,6 +154,7 @@ def _descriptors_wanted(options: DaemonOptions) -> int | None:
 
 def _allow_descriptors(options: DaemonOptions, workers: int) -> None:
     needed = OWN_DESCRIPTORS + 2 * workers  # a reload has two of each
+    needed += CONTROL_DESCRIPTORS if options.control is not None else 0
     wanted = _descriptors_wanted(options)
     descriptors.raise_limit(None if wanted is None else max(wanted, needed))
     descriptors.require(needed)
@@ -204,6 +207,7 @@ class Start:
             self._holdings.key_file.can_be_read_again = True
             self._holdings.key_file.read_again(self._crypto)
         self._load_page()
+        self._load_modules()
         # what a supervisor cannot do without; new workers it can do without for a while
         Reactor(), Signals(), self._make_counters([])
         self._crypto.wipe_secrets()
@@ -221,6 +225,7 @@ class Start:
     def _adopt(self, given: handover.Document) -> PipeSettings:
         options = self._options
         self._holdings.take_over(given, options.pid_file)
+        self._holdings.control_uids.add(os.geteuid())
         self._page = self._load_page()
         if given.get("log_file") is not None and options.log_file is not None:
             self._log.use_file(options.log_file, given["log_file"])
@@ -243,6 +248,7 @@ class Start:
         allow_locked_memory()
         key = self._read_key()
         self._page = self._load_page()
+        self._load_modules()
         addresses = self._look_up_first()
         if addresses.source and holdings.listener is None:
             self._bind(addresses.source)
@@ -266,6 +272,7 @@ class Start:
             if leads_back(holdings.listener.address, target):
                 self._log.event(SourceIsTarget(str(target)))
         self._listen_for_status(user)
+        self._listen_for_control(user)
         if user is not None:
             self._become(user)
         bind = self._first(addresses.bind, options.pipe.bind) if options.pipe.bind else None
@@ -347,9 +354,47 @@ class Start:
             if user is not None and listener.made is not None:
                 identity.give_to(address.sockaddr, user)
 
+    def _load_modules(self) -> None:
+        """Import what few need, while we may: the user of -u can perhaps not read it."""
+        if self._about() is not None:
+            import spiped.service.publication
+        if self._options.control is not None:
+            import spiped.control.client
+            import spiped.control.server
+            import spiped.options.in_force  # noqa: F401
+
+    # Control
+
+    def _listen_for_control(self, user: identity.Identity | None) -> None:
+        if self._options.control is None:
+            return
+        from spiped.control.client import is_leaving  # few need it
+
+        path = os.path.abspath(self._options.control)
+        holdings = self._holdings
+        holdings.control_uids = {0, os.geteuid()}
+        if user is not None and user.uid is not None:
+            holdings.control_uids.add(user.uid)
+        try:
+            address = resolve(path)[0]
+            holdings.control = listen(
+                address, keepalive=False, mode=CONTROL_MODE, may_replace=is_leaving
+            )
+            if user is not None:
+                identity.give_to(path, user)
+        except OperatorError as error:
+            raise OperatorError(f"--control {path}: {error.lines[0]}") from error
+
+    def _config(self) -> list[dict[str, Any]]:
+        if self._options.control is None:
+            return []
+        from spiped.options.in_force import in_force  # few need it
+
+        return in_force(self._options)
+
     def _about(self) -> About | None:
         options = self._options
-        if not options.status:
+        if not options.status and options.control is None:
             return None
         from spiped.service.publication import About  # slow to import
 
@@ -478,6 +523,7 @@ class Start:
             SupervisorSettings(
                 about=self._about(),
                 page=self._page,
+                config=self._config(),
                 workers=SetSettings(
                     name=options.name,
                     key_name=self._holdings.key_file.name,
@@ -589,6 +635,9 @@ class Start:
             self._holdings.parent.report_failure()
             self._holdings.parent = None
 
+
+# Of the control socket: the owner may, and root
+CONTROL_MODE = 0o600
 
 # Of a UNIX socket at which the status can be asked for: owner and group may
 STATUS_MODE = 0o660

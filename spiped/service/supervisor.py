@@ -38,10 +38,13 @@ from spiped.service.reload import Reload
 from spiped.service.target_state import TargetState
 from spiped.service.targets import Targets
 from spiped.service.upgrade import Upgrade
-from spiped.service.worker_process import ASK_INTERVAL
+from spiped.service.worker_process import ASK_INTERVAL, Killing
 from spiped.service.worker_set import BACKOFF_MIN, SetSettings, WorkerSet
 
 if TYPE_CHECKING:
+    from spiped.control.commands import ReloadState
+    from spiped.control.server import Server
+    from spiped.observe.view import View
     from spiped.service.publication import About, Now, Publication
     from spiped.service.status_server import StatusServer
     from spiped.status.page import Page
@@ -52,6 +55,9 @@ LOOK_INTERVAL = 2.0  # seconds from look to look at the target's state, and at o
 
 # Microseconds that a service manager grants us, again at every look, while we drain
 EXTENSION = 30_000_000
+
+
+TOO_LATE = "The daemon has been told to end"
 
 
 class Phase(enum.Enum):
@@ -67,6 +73,7 @@ class Phase(enum.Enum):
 class SupervisorSettings(NamedTuple):
     about: About | None  # None: nobody is to look at the daemon
     page: Page | None  # of the status server; None: there is to be none
+    config: list[dict[str, Any]]  # the options in force, as the control socket shows them
     workers: SetSettings
     resolve_interval: float  # seconds; infinite: never
     shutdown_delay: float  # seconds that clients are still accepted
@@ -108,8 +115,15 @@ class Supervisor:
         self._set = WorkerSet(reactor, signals, holdings, counters, settings.workers, self)
         self._reload = Reload(holdings, self._set)
         self._upgrade = Upgrade(
-            reactor, signals, holdings, self._set, counters, lambda: self._is_up
+            reactor,
+            signals,
+            holdings,
+            self._set,
+            counters,
+            lambda: self._is_up,
+            self._let_clients_go,
         )
+        self._upgrades = False  # an upgrade has been asked for, and no reload since then
         self._targets = Targets(
             reactor,
             holdings.crypto,
@@ -128,6 +142,9 @@ class Supervisor:
 
             self._publication = Publication(counters, self._log, settings.about, self._now)
         self._status_server = self._make_status_server()
+        self._is_watched = False  # somebody reads all events
+        self._view: View | None = None
+        self._control = self._make_control()
 
     def _make_status_server(self) -> StatusServer | None:
         settings = self._settings
@@ -146,6 +163,29 @@ class Supervisor:
         )
         self._holdings.on_child(server.close_in_child)
         return server
+
+    def _make_control(self) -> Server | None:
+        if self._holdings.control is None or self._publication is None:
+            return None
+        from spiped.control.commands import Commands  # as above
+        from spiped.control.server import Server
+        from spiped.observe.view import View
+
+        self._view = View(self._counters, self._publication.facts)
+        server = Server(
+            self._reactor,
+            self._holdings.control.sock,
+            self._holdings.control_uids,
+            Commands(self, self._view, self._settings.config),
+            self,
+            self._log,
+        )
+        self._holdings.on_child(server.close_in_child)
+        return server
+
+    def _let_clients_go(self) -> None:
+        if self._control is not None:
+            self._control.let_go()
 
     @property
     def is_ready(self) -> bool:
@@ -169,7 +209,14 @@ class Supervisor:
     def _want(self) -> None:
         """Have workers tell of what the log shows."""
         shows = self._log.shows
-        self._set.want(Wanted(clean=shows(INFO), left=shows(DEBUG), begun=shows(DEBUG)))
+        watched = self._is_watched
+        self._set.want(
+            Wanted(
+                clean=watched or shows(INFO),
+                left=watched or shows(DEBUG),
+                begun=watched or shows(DEBUG),
+            )
+        )
 
     def run(self, pipe: PipeSettings) -> int | None:
         """Start workers, and supervise until the end.
@@ -208,9 +255,12 @@ class Supervisor:
 
     def _supervise(self) -> int | None:
         self._reactor.run()
+        if self._failure is None:
+            self._log.event(Stopped())
+        if self._control is not None:
+            self._control.close()
         if self._failure is not None:
             raise OperatorError(self._failure)
-        self._log.event(Stopped())
         return self._ended_by
 
     def _replace_adopted(self) -> None:
@@ -254,6 +304,7 @@ class Supervisor:
 
     def _request_reload(self) -> None:
         self._reloading = True
+        self._upgrades = False
         if self.phase is Phase.SERVING:
             self._manager.tell_reloading(self._status)
         self._reload.request(self._targets)
@@ -291,12 +342,58 @@ class Supervisor:
             elif number == signal.SIGUSR1:
                 self._log.event(self._totals())
             elif number == signal.SIGUSR2 and self._is_up:
-                self._upgrade.request()
+                self.request_upgrade()
             elif number == signal.SIGTERM:
                 self._leave_or_stop()
             elif number == signal.SIGINT:
-                self._ended_by = signal.SIGINT
-                self._stop_at_once()
+                self.stop()
+
+    # What the control socket asks for (`control.commands.Daemon`)
+
+    @property
+    def state(self) -> str:
+        return self.phase.value
+
+    @property
+    def reload_state(self) -> ReloadState:
+        from spiped.control.commands import ReloadState  # as above
+
+        if self._upgrades:
+            return ReloadState(True, self._upgrade.is_under_way, self._upgrade.failure)
+        was_asked = self._reloading or self._last_reload is not None
+        return ReloadState(was_asked, self._reloading, self._reload.failure)
+
+    def request_reload(self) -> str:
+        if not self._is_up:
+            return TOO_LATE
+        self._request_reload()
+        return ""
+
+    def request_upgrade(self) -> str:
+        if not self._is_up:
+            return TOO_LATE
+        self._upgrades = True
+        self._upgrade.request()
+        return ""
+
+    def reopen_log(self) -> str:
+        return self._log.reopen()
+
+    def leave(self) -> None:
+        if self._is_up:
+            self._leave_or_stop()
+
+    def stop(self) -> None:
+        self._ended_by = signal.SIGINT
+        self._stop_at_once()
+
+    def kill(self, worker: int, number: int) -> Killing | None:
+        found = [process for process in self._set.workers if process.serial == worker]
+        return found[0].kill_connection(number) if found else None
+
+    def watch_connections(self, *, watched: bool) -> None:
+        self._is_watched = watched
+        self._want()
 
     def _reap(self) -> None:
         while True:
@@ -327,6 +424,8 @@ class Supervisor:
         self.target_state.look()
         if self._publication is not None:
             self._publication.sample()
+            if self._view is not None:
+                self._view.look()
             self._publish()
         extension = () if self._is_up else (f"EXTEND_TIMEOUT_USEC={EXTENSION}",)
         self._manager.tell(*extension, status=self._status)

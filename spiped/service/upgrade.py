@@ -53,20 +53,26 @@ class Upgrade:
         worker_set: WorkerSet,
         counters: Counters,
         may_go_on: Callable[[], bool],
+        on_leaving: Callable[[], None],
     ) -> None:
-        """``may_go_on``: the daemon has not been told to end."""
+        """``may_go_on``: the daemon has not been told to end; ``on_leaving``: we take our leave."""
         self._reactor = reactor
         self._signals = signals
         self._holdings = holdings
         self._set = worker_set
         self._counters = counters
         self._may_go_on = may_go_on
+        self._on_leaving = on_leaving
+        self.is_under_way = False
+        self.failure = ""  # why the last one failed, if it did
         self._command = own_command()
         self._rehearsal: Helper | None = None
         self._again = False  # the program may have changed since the rehearsal began
 
     def request(self) -> None:
         """Have a new image of the program rehearse and then take our place; or stay as we are."""
+        self.is_under_way = True
+        self.failure = ""
         if self._rehearsal is not None:
             self._again = True
             return
@@ -96,17 +102,24 @@ class Upgrade:
             self._execute()
         else:
             log = self._holdings.log
-            for line in report.decode(errors="backslashreplace").splitlines():
-                log.event(UpgradeRefused(line.removeprefix(f"{log.name}: ")))
+            lines = report.decode(errors="backslashreplace").splitlines()
+            lines = [line.removeprefix(f"{log.name}: ") for line in lines]
+            for line in lines:
+                log.event(UpgradeRefused(line))
             if took_too_long:
                 self._fail(f"The new program was not ready within {TIME_LIMIT} seconds")
             elif not report:
                 self._fail("The new program ended without a word")
             else:
-                log.event(UpgradeFailed())
+                self._give_up(f"The new program says: {lines[-1]}")
 
     def _fail(self, reason: str) -> None:
         self._holdings.log.event(Refused(reason))
+        self._give_up(reason)
+
+    def _give_up(self, reason: str) -> None:
+        self.is_under_way = False
+        self.failure = reason
         self._holdings.log.event(UpgradeFailed())
 
     def _execute(self) -> None:
@@ -137,6 +150,7 @@ class Upgrade:
             fd = handover.write(document, is_rehearsal=False)
             try:
                 handover.set_inheritable(fds, inheritable=True)
+                self._on_leaving()
                 _execute(self._command, fd, self._holdings.manager.variables())
             finally:
                 handover.set_inheritable(fds, inheritable=False)

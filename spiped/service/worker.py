@@ -214,6 +214,8 @@ class Worker:
                 self._stop()
             case {"do": "targets", "addresses": list(addresses)}:
                 self._plane.retarget(decode_addresses(addresses))
+            case {"do": "kill", "connection": int(number), "question": int()}:
+                self._channel.answer(message, {"killed": self._plane.kill(number)})
             case {"do": "tell", "clean": bool(clean), "left": bool(left), "begun": bool(begun)}:
                 self._wanted = Wanted(clean, left, begun)
                 self._plane.report(self._wanted)
@@ -224,7 +226,10 @@ class Worker:
         self._tell(ConnectionBegun(self._setup.name, self._id(number), str(peer)))
 
     def _on_end(self, ending: Ending) -> None:
-        if ending.cause in (Cause.CLEAN, Cause.SHUTDOWN):
+        if ending.cause is Cause.KILLED:  # told, and counted, as those that fail are
+            self._failures.told(ending.reason)
+            self._tell(self._event(ConnectionEnded, ending))
+        elif ending.cause in (Cause.CLEAN, Cause.SHUTDOWN):
             if self._wanted.clean:
                 self._tell(self._event(ConnectionEnded, ending))
         elif ending.cause is Cause.LEFT:

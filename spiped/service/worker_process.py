@@ -17,6 +17,13 @@ ASK_INTERVAL = 2.0  # seconds from question to question
 UNANSWERED_MAX = 5
 
 
+class Killing:
+    """A worker has been told to reset a connection."""
+
+    def __init__(self) -> None:
+        self.done: bool | None = None  # whether it had it; None: it has not answered yet
+
+
 class WorkerProcess:
     """A worker process and what is known of it."""
 
@@ -45,6 +52,17 @@ class WorkerProcess:
         self.unanswered += 1
         if self.channel is not None:
             self.channel.ask({"do": "answer"}, lambda answer: self.has_answered())
+
+    def kill_connection(self, number: int) -> Killing:
+        """Have it reset a connection."""
+        killing = Killing()
+
+        def take(answer: dict[str, Any]) -> None:
+            killing.done = answer.get("killed") is True
+
+        if self.channel is not None:
+            self.channel.ask({"do": "kill", "connection": number}, take)
+        return killing
 
     def has_answered(self) -> None:
         self.unanswered = 0

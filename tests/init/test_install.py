@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from spiped.options.completions import PLACES as PLACES_OF_COMPLETIONS
 from tests.daemons import Stage, needs
 from tests.helpers import ROOT
 
-PROGRAMS = ("spiped", "spipe", "spiped-top")
+PROGRAMS = ("spiped", "spipe", "spipedctl", "spiped-top")
 
 # What is said to make, and where things go then
 PLACES = {
@@ -36,6 +37,11 @@ PLACES = {
 }
 
 STAGED = [None, "/stage", "/a stage with blanks", "relative"]
+
+
+def share_of(what: str) -> str:
+    """Where the completions of shells go then, which no variable of these tests changes."""
+    return "/usr/share" if what == "a prefix" else "/usr/local/share"
 
 
 def told(target: str, *variables: str) -> list[str]:
@@ -59,7 +65,8 @@ def test_everything_goes_where_it_was_told_to(what: str, staged: str | None) -> 
     assert f"library={places[1]}" in words  # where the programs will look for it
     assert words[words.index("install") + 1 :][-1] == manuals
     pages = [f"man/{program}.1" for program in PROGRAMS]
-    assert words[-5:] == ["644", *pages, manuals]
+    assert words[-6:] == ["644", *pages, manuals]
+    assert f"directory={(staged or '') + share_of(what)}" in words  # the completions
     absolute = [word for word in words if word.startswith("/usr/local")]
     assert staged is None or not absolute
 
@@ -73,6 +80,9 @@ def test_what_was_installed_is_removed_and_nothing_else(what: str, staged: str |
     programs, library, manuals = ((staged or "") + place for place in places)
     files = [f"{programs}/{program}" for program in PROGRAMS]
     files += [f"{manuals}/{program}.1" for program in PROGRAMS]
+    share = (staged or "") + share_of(what)
+    for place in PLACES_OF_COMPLETIONS.values():
+        files += [f"{share}/{place.format(program)}" for program in PROGRAMS]
     assert [word for word in words if word not in ("rm", "-rf", "-f")] == [library, *files]
 
 

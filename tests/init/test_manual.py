@@ -9,12 +9,13 @@ import pytest
 
 from spiped.options.table import RELOAD, UPGRADE, options_of
 from spiped.options.usage import usage
+from spiped.options.verbs import VERBS
 from tests.daemons import Stage, needs
 from tests.init.systems import ROOT
 
 MAN = ROOT / "man"
 
-PAGES = ("spiped", "spipe", "spiped-top")
+PAGES = ("spiped", "spipe", "spipedctl", "spiped-top")
 REPLACEMENTS = ("spiped", "spipe")  # of programs in C
 
 SECTIONS = (
@@ -110,6 +111,7 @@ def test_the_manual_says_when_a_change_takes_effect() -> None:
     [
         *((name, variable) for name in REPLACEMENTS for variable in BACK_END),
         ("spiped-top", "SPIPED_STATUS"),
+        ("spipedctl", "SPIPED_CONTROL"),
     ],
 )
 def test_the_environment_is_described(name: str, variable: str) -> None:
@@ -119,3 +121,11 @@ def test_the_environment_is_described(name: str, variable: str) -> None:
 def test_the_signals_are_described() -> None:
     for number in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2"):
         assert f".It Dv {number}" in section("spiped", "SIGNALS")
+
+
+def test_the_verbs_are_described() -> None:
+    verbs = section("spipedctl", "OPTIONS").partition(".Ss Verbs")[2]
+    described = set(re.findall(r"^\.It Cm (\w+)", verbs, re.MULTILINE))
+    assert described == {verb.name for verb in VERBS}
+    words = [word.removeprefix("-") for verb in VERBS for word in verb.words]
+    assert all(re.search(rf"\b{word}\b", verbs) for word in words)

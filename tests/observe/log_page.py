@@ -92,6 +92,8 @@ FIELDS = {
     "accepted": "connections since the start",
     "address": "as it was written",
     "addresses": "with commas between",
+    "by_pid": "the process id of whoever has asked for it",
+    "by_uid": "the user id of whoever has asked for it",
     "cause": "why it ended, as above",
     "causes": "how many for each cause: `wrong_key=12 lost=3`, the most frequent first",
     "chosen": "the address that is used",
@@ -118,6 +120,7 @@ FIELDS = {
     "peer": "who connected: `[address]:port`, or `a local client`",
     "pipe": "the name of the pipe (`--name`; else the source)",
     "process": "a process id",
+    "result": "`done`, `begun`, or why not",
     "reason": "why, for people",
     "refused": "connections, since it was last said",
     "remark": "for people",
@@ -130,6 +133,7 @@ FIELDS = {
     "traceback": "where in the program",
     "user": "as it was written (`-u`)",
     "version": "of the program",
+    "what": "the request, as it was made",
     "who": "which process",
     "worker": "the process id of a worker",
     "workers": "how many worker processes",
@@ -139,7 +143,8 @@ FIELDS = {
 def page() -> str:
     """The page as it should be."""
     parts = [INTRODUCTION, *_rows({reason.word: text for reason, text in CAUSES.items()})]
-    parts += [EVENTS, *map(_event, KINDS.values())]
+    kinds = sorted(KINDS.values(), key=lambda kind: str(kind.make.__module__))  # `common` first
+    parts += [EVENTS, *map(_event, kinds)]
     return "".join([*parts, FIELD_TABLE, *_rows(FIELDS)])
 
 

@@ -86,7 +86,7 @@ def test_what_draining_workers_say_is_in_the_new_file(stage: Stage, log: Path) -
         before = [content(path) for path in old]
         for peer in peers:
             assert peer.finish().read_to_end() == b""
-        wait_for(log, ": ended (", len(old))
+        wait_for(log, ": ended after ", len(old))
     assert [content(path) for path in old] == before
 
 

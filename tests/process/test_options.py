@@ -203,7 +203,7 @@ def test_settings_have_the_fields_and_the_defaults_of_the_table() -> None:
             assert fields[field] == option.default, field
 
 
-@pytest.mark.parametrize("program", ["spiped", "spipe", "spiped-top"])
+@pytest.mark.parametrize("program", ["spiped", "spipe", "spipedctl", "spiped-top"])
 def test_the_help_tells_of_every_option(stage: Stage, program: str) -> None:
     result = stage.run(ours(program), "--help", text=True)
     assert (result.returncode, result.stderr) == (0, "")

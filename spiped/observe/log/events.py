@@ -194,6 +194,16 @@ class Totals(Record):
     opened_bytes: int
 
 
+@event(ASKED_FOR, "Control: {what}: {result} (asked for by user {by_uid}, process {by_pid})")
+class ControlRequest(Record):
+    """Somebody has used the control socket to change something."""
+
+    by_uid: int
+    by_pid: int
+    what: str
+    result: str
+
+
 # Workers
 
 
@@ -319,7 +329,7 @@ class ConnectionBegun(Record):
 
 
 def _ended(event: ConnectionEnded) -> str:
-    what = "ended" if event.cause == "ended" else "shut down"
+    what = event.cause if event.cause in ("ended", "killed") else "shut down"
     carried = f"{event.sealed_bytes} bytes encrypted, {event.opened_bytes} decrypted"
     return f"connection from {event.peer} ({event.id}): {what} after {event.seconds} s ({carried})"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from spiped.errors import OperatorError, describe_open
 from spiped.lean_typing import TYPE_CHECKING
 from spiped.observe.log.common import LinesLost, LogNotReopened, NoSyslog, Refused
@@ -24,6 +26,7 @@ class Log:
         self._level: int | None = None  # None: the sink's
         self._format: Format | None = None  # None: text
         self._sink: Sink = StderrSink()
+        self.tap: Callable[[Event], None] | None = None  # hears of all events, shown or not
 
     def use_level(self, name: str | None) -> None:
         """Show events of this level, and above it; None: what suits the sink."""
@@ -46,6 +49,8 @@ class Log:
 
     def event(self, event: Event) -> None:
         """Show an event, if it is important enough."""
+        if self.tap is not None:
+            self.tap(event)
         if not self.shows(level_of(event)):
             return
         if self._write(event) and self._untold > 0:
@@ -101,10 +106,16 @@ class Log:
         """The descriptor of the log file, if there is one."""
         return self._sink.fileno() if isinstance(self._sink, FileSink) else None
 
-    def reopen(self) -> None:
-        """Open a log file anew, which may have been rotated; of other sinks there is nothing."""
+    def reopen(self) -> str:
+        """Open a log file anew, which may have been rotated; of other sinks there is nothing.
+
+        Returns why that is not possible, or "".
+        """
         if isinstance(self._sink, FileSink):
             try:
                 self._sink.reopen()
             except OSError as error:
-                self.event(LogNotReopened(self._sink.path, describe_open(error)))
+                reason = describe_open(error)
+                self.event(LogNotReopened(self._sink.path, reason))
+                return f"{self._sink.path}: {reason}"
+        return ""
