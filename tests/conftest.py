@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import signal
 
 import pytest
 
@@ -24,6 +25,12 @@ def backends() -> list[str]:
     if wanted:
         return [wanted]
     return ["native", "pure"] if NATIVE_IS_BUILT else ["pure"]
+
+
+def pytest_configure() -> None:
+    """What a shell ignores in a background job must not be ignored by all that tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def pytest_report_header() -> str:
