@@ -99,7 +99,7 @@ def test_a_client_that_leaves_without_a_word_is_forgotten(server: Controlled) ->
         for _ in range(20):
             with server.connect() as client:
                 client.send(data)
-    assert server.ask("show version")["ok"] is True
+    wait_until(lambda: server.ask("show version")["ok"], "there is room")
     wait_until(
         lambda: psutil.Process(server.daemon.pid).num_fds() <= before, "no descriptor is left"
     )
