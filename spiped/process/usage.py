@@ -34,6 +34,6 @@ def usage_of(pid: int) -> Usage | None:
     try:
         process = psutil.Process(pid)
         cpu, memory = process.cpu_times(), process.memory_info()
-    except psutil.Error:
+    except (psutil.Error, OSError):
         return None
     return Usage(cpu.user + cpu.system, memory.rss - getattr(memory, "shared", 0))
