@@ -22,11 +22,14 @@ from tests.daemons import (
     Stage,
     echoes,
     family_of,
+    free_port,
     is_echoed,
     is_gone,
     is_listening,
+    ours,
     wait_until,
 )
+from tests.helpers import ROOT
 from tests.process.programs import write_program
 from tests.process.test_identity import USER, needs_root
 
@@ -458,6 +461,32 @@ def test_a_reload_during_an_upgrade_is_not_lost(
     wait_until(lambda: is_echoed(tomorrow.source), "the new key is in force")
     wait_until(lambda: len(server.workers) == WORKERS, "only new workers are left")
     assert not is_echoed(client.source)
+
+
+def test_an_older_release_can_be_followed(stage: Stage, backend: str) -> None:
+    """One that is no more: what it has written is frozen, and nothing of this release."""
+    echo, port = stage.echo(), free_port()
+    target = echo.address.rpartition(":")[2]
+    source = f"[127.0.0.1]:{port}"
+    command = [ours("spiped"), "-F", "-d", "-s", source, "-t", echo.address, "-k", stage.key]
+    command += ["--workers", str(WORKERS), "--log-level", "notice"]
+    frozen = str(ROOT / "tests" / "process" / "frozen_release.py")
+    daemon = stage.start(ours("python"), frozen, str(port), target, *command)
+    wait_until(lambda: is_listening(source), "it listens")
+    client = stage.spiped("-e", source)
+    assert is_echoed(client.source)
+
+    def told() -> bool:
+        daemon.signal(signal.SIGUSR1)
+        return totals in daemon.said
+
+    size = len(b"are you there?")
+    totals = f" 41 accepted, 31 established; {1000 + size} bytes encrypted, {2000 + size} decrypted"
+    wait_until(told, "what was counted before is included")
+    assert "spiped: Upgraded: this is version " in daemon.said
+    wait_until(lambda: len(family_of(daemon.pid)) == 1 + WORKERS, "the old worker has left")
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait() == 0
 
 
 # What keeps everything as it is
