@@ -22,6 +22,9 @@ KERNELS = {
 }
 
 
+pytestmark = pytest.mark.acceptance  # which has cross compilers
+
+
 @pytest.fixture(scope="module")
 def arm_check(tmp_path_factory: pytest.TempPathFactory) -> Path:
     needs(CROSS_COMPILER)

@@ -132,6 +132,7 @@ def test_metrics_and_status_agree() -> None:
     assert found["spiped_bytes_total", "decrypt", "mail", "plain", "rx"] == pipe["bytes"]["sealed"]
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("hostile", [False, True], ids=["plain names", "hostile names"])
 def test_promtool_finds_nothing_wrong(hostile: bool) -> None:
     promtool = needs("promtool")
@@ -143,6 +144,7 @@ def test_promtool_finds_nothing_wrong(hostile: bool) -> None:
     assert result.returncode == 0
 
 
+@pytest.mark.acceptance
 def test_prometheus_scrapes_it(status: Status, tmp_path: Path) -> None:
     """The real one, as it is configured by default."""
     prometheus = needs("prometheus")

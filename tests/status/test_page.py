@@ -14,6 +14,8 @@ from tests.daemons import free_port, wait_until
 from tests.status.browser import Browser, Page, browser
 from tests.status.rig import Status, ask, serving
 
+pytestmark = pytest.mark.acceptance  # which has a browser
+
 ROWS = "[...document.querySelectorAll('#connections tbody tr')]"
 CELLS = ROWS + ".map(row => row.cells[{}].textContent)"
 
