@@ -1118,7 +1118,7 @@ on_unwatch(struct simulated_socket *socket)
 	ours_at_limit = fault_at != paused_at && service.limit > 0 && service.wake < 0 &&
 	    total(PLANE_ACTIVE) > service.limit ? counts[PLANE_ACTIVE] - 1 : 0;
 	unproven_at_limit = fault_at != paused_at && ours_at_limit == 0 && service.wake < 0 &&
-	    is_unproven_limit() ? counts[PLANE_UNAUTHENTICATED] - 1 : 0;
+	    is_unproven_limit() && !computing_is_full(plane) ? counts[PLANE_UNAUTHENTICATED] - 1 : 0;
 }
 
 /* What the plane calls to connect: we look who that is about, and what has come of it. */
