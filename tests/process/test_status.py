@@ -24,6 +24,7 @@ from tests.daemons import (
     echoes,
     family_of,
     is_echoed,
+    needs,
     nothing_comes_back,
     ours,
     wait_until,
@@ -286,6 +287,8 @@ def test_it_tells_how_it_drains(stage: Stage) -> None:
         wait_until(lambda: get(address, "/status")["state"] == "draining", "it drains")
         assert get(address, "/connections")["total"] == 1
         assert Answer(address, "/ready").status == 503
+        assert get(address, "/status")["generation"] == 1
+        assert pipe(address)["targets"][0]["addresses"] != []
     assert server.wait() == 0
     assert not os.path.exists(address)
 
@@ -309,6 +312,23 @@ def test_a_target_that_is_down_does_not_matter_to_readiness(stage: Stage) -> Non
     wait_until(lambda: pipe(address)["targets"][0]["state"] == "down", "it is seen")
     assert pipe(address)["targets"][0]["failures"] == 1
     assert Answer(address, "/ready").status == 200
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may mount files over others")
+def test_a_name_that_stands_for_nothing_any_more_is_told(stage: Stage) -> None:
+    address, hosts = stage.address("unix"), Path(stage.write("hosts", b"127.0.0.1 now.example\n"))
+    mount = "mount --bind $0 /etc/hosts && exec \"$@\""
+    beginning = (needs("unshare"), "--mount", "--propagation", "private", "sh", "-c", mount)
+    port = stage.echo().address.rpartition(":")[2]
+    options = ("--status", address)
+    target = f"now.example:{port}"
+    server = stage.spiped("-d", target, *options, beginning=(*beginning, str(hosts)))
+    assert pipe(address)["targets"][0]["error"] == ""
+    hosts.write_bytes(b"")
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: "now.example" in pipe(address)["targets"][0]["error"], "it is told")
+    assert pipe(address)["targets"][0]["addresses"] == [f"[127.0.0.1]:{port}"]
+    assert get(address, "/status")["reloads"]["failed"] == 0
 
 
 # Who may
