@@ -119,7 +119,7 @@ class Slot:
         return int(self.view[field])
 
     def add(self, field: int, count: int) -> None:
-        self.view[field] += count
+        self.view[field] = (self.view[field] + count) % 2**64  # whoever may write here
 
     def time(self, histogram: Place, seconds: float) -> None:
         """Count a time in a histogram."""

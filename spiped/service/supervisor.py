@@ -142,6 +142,7 @@ class Supervisor:
             from spiped.service.publication import Publication  # slow to import
 
             self._publication = Publication(counters, self._log, settings.about, self._now)
+            holdings.on_child(self._publication.facts.close)
         self._status_server = self._make_status_server()
         self._is_watched = False  # somebody reads all events
         self._view: View | None = None
