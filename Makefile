@@ -41,7 +41,7 @@ $(VENV)/ready: pyproject.toml $(VENV)/interpreter
 	    echo 'Python lacks venv: on Debian, apt-get install python3-venv python3-dev' >&2; exit 1; }
 	$(BIN)/pip install -q --upgrade pip 'setuptools>=66' 'cffi>=1.15'
 	$(BIN)/pip install -q 'pycryptodome>=3.11' 'psutil>=5.9' 'h11>=0.14' 'rich>=13' \
-	    'pytest>=8' 'hypothesis>=6.100' 'prometheus-client>=0.16'
+	    'pytest>=8' 'pytest-xdist>=3' 'hypothesis>=6.100' 'prometheus-client>=0.16'
 	touch $@
 
 # Another interpreter needs another environment; without PYTHON=, the one that is there will do.
@@ -64,8 +64,11 @@ $(VENV)/bench-tools: $(VENV)/ready
 demo: build
 	@$(BIN)/python -m bench.demo
 
+# As many processes as there are CPUs, each with whole files: many tests wait most of the time.
+IN_PARALLEL := -n auto --dist loadfile
+
 test: build
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(IN_PARALLEL) $(PYTEST_ARGS)
 
 # What takes minutes, or tools and packages from elsewhere.
 acceptance: build

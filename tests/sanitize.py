@@ -22,6 +22,7 @@ SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=all"
 
 # What compiles and runs programs of its own, to which the extension is nothing.
 OTHERS = ("tests/native/test_aarch64.py", "tests/native/test_constant_time.py")
+IN_PARALLEL = ("-n", "auto", "--dist", "loadfile")
 TESTS = ("tests/native", "tests/net", "tests/proto", *(f"--ignore={path}" for path in OTHERS))
 
 
@@ -73,7 +74,8 @@ def main() -> int:
         "PYCRYPTODOME_DISABLE_DEEPBIND": "1",  # which the sanitizer cannot bear
         "SPIPED_BACKEND": "native",
     }
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *(sys.argv[1:] or TESTS)]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    command += sys.argv[1:] or (*IN_PARALLEL, *TESTS)
     status = subprocess.run(command, cwd=COPY, env=environment, check=False).returncode
     for report in COPY.glob("report.*"):
         print(report.read_text(errors="replace"), file=sys.stderr)
