@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +19,12 @@ from typing import Any, BinaryIO
 import pytest
 
 from spiped.observe.log.common import Remark
+from spiped.observe.log.events import Suppressed
+from spiped.observe.log.kinds import Event
 from spiped.observe.log.log import Log
+from spiped.observe.log.rate_limit import RateLimit
+from spiped.service.rationed import Rationed
+from spiped.service.worker import PAUSE
 from tests.daemons import (
     PATIENCE,
     Daemon,
@@ -114,13 +120,27 @@ def test_failed_connections_are_listed_up_to_a_rate_and_the_others_counted(
 
 def test_the_limit_is_not_mentioned_for_every_connection_that_reaches_it(stage: Stage) -> None:
     server = stage.spiped("-d", "[127.0.0.1]:1", "--workers", "1", "-n", "2")
+    begin = time.monotonic()
     with server.connect() as first:
         first.receive(32)
         for _ in range(100):
             with server.connect() as second:
                 second.receive(32)
-    wait_until(lambda: "Maximum number of connections (2) reached" in server.said, "it is said")
+    message = "Maximum number of connections (2) reached: others wait until one ends\n"
+    wait_until(lambda: message in server.said, "it is said")
+    assert server.said.count(message) <= 1 + (time.monotonic() - begin) / PAUSE
     assert server.said.count("\n") < 50
+
+
+def test_what_comes_too_fast_is_counted() -> None:
+    told: list[Event] = []
+    rationed = Rationed(RateLimit(1, 0.05), told.append)
+    asked = 0
+    while not told or not isinstance(told[-1], Suppressed):
+        rationed.tell(lambda: Remark("again"))
+        asked += 1
+    assert all(isinstance(each, Remark) for each in told[:-1])
+    assert told[-1].number == asked - len(told[:-1])
 
 
 def test_a_log_file_that_has_become_a_pipe_holds_up_nobody(stage: Stage) -> None:

@@ -381,7 +381,7 @@ class ConnectionLeft(Record):
     cause: str
 
 
-@event(WARNING, "Maximum number of connections ({limit}) reached")
+@event(WARNING, "Maximum number of connections ({limit}) reached: others wait until one ends")
 class LimitReached(Record):
     """There are as many connections as there may be; more wait to be accepted."""
 
