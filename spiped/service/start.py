@@ -98,6 +98,8 @@ def run(log: Log, options: DaemonOptions) -> int:
         if inheritance is None or not inheritance.is_rehearsal:  # whose text the daemon reads
             log.use_level(options.log_level)
             log.use_format(options.log_format)
+            if options.name != options.source:  # the operator has named it
+                log.use_pipe(options.name)
         keep_streams_open()
         # before anything else can have taken the number of a descriptor that is missing
         inherited = _inherit(log, options) if inheritance is None else None

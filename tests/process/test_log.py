@@ -316,6 +316,33 @@ def test_the_journal_gets_lines_for_programs_with_their_priority(
     assert json.loads(line[3:])["event"] == "started"
 
 
+# The name of the pipe
+
+
+def test_text_names_the_pipe_that_has_a_name(stage: Stage) -> None:
+    server = stage.spiped("-d", "[127.0.0.1]:1", "--name", "mail", "--log-level", "notice")
+    fail(server)
+    server.wait_to_say("spiped[mail]: connection from ")
+    server.signal(signal.SIGUSR2)
+    server.wait_to_say("spiped[mail]: Reloaded: ")
+    assert all(line.startswith("spiped[mail]: ") for line in server.said.splitlines())
+
+
+def test_text_in_a_file_names_the_pipe_that_has_a_name(stage: Stage) -> None:
+    log = stage.directory / "log"
+    stage.spiped("-d", "[127.0.0.1]:1", "--name", "mail", "--log-file", str(log))
+    wait_until(lambda: " spiped[mail]: Started: version " in log.read_text(), "it is there")
+
+
+def test_text_in_the_journal_names_the_pipe_that_has_a_name(
+    stage: Stage, stream: tuple[BinaryIO, BinaryIO]
+) -> None:
+    here, there = stream
+    stage.env["JOURNAL_STREAM"] = journal_of(here)
+    stage.spiped("-d", "[127.0.0.1]:1", "--name", "mail", stderr=here)
+    assert there.readline().startswith(b"<5>mail: Started: version ")
+
+
 @pytest.mark.parametrize("other", ["1:1", "", ":", "x"])
 def test_what_is_not_the_journal_gets_neither(stage: Stage, other: str) -> None:
     stage.env["JOURNAL_STREAM"] = other

@@ -21,12 +21,17 @@ class Log:
     def __init__(self, name: str) -> None:
         """Begin with text on standard error; ``name``: the program's, with which a line begins."""
         self.name = printable(name)
+        self._pipe = ""  # its name, if lines of text are to have it
         self.lines_lost = 0  # so far: could not be written
         self._untold = 0  # of these, no line has told
         self._level: int | None = None  # None: the sink's
         self._format: Format | None = None  # None: text
         self._sink: Sink = StderrSink()
         self.tap: Callable[[Event], None] | None = None  # hears of all events, shown or not
+
+    def use_pipe(self, name: str) -> None:
+        """Name the pipe in every line of text."""
+        self._pipe = printable(name)
 
     def use_level(self, name: str | None) -> None:
         """Show events of this level, and above it; None: what suits the sink."""
@@ -75,7 +80,7 @@ class Log:
     def _lines(self, event: Event) -> list[str]:
         if self._format is not None:
             return [self._format(event, LINE_MAX)]
-        beginning = self._sink.beginning(self.name)
+        beginning = self._sink.beginning(self.name, self._pipe)
         return [beginning + line for line in (text_of(event), *more_of(event))]
 
     # Sinks
