@@ -392,7 +392,10 @@ class Start:
             return []
         from spiped.options.in_force import in_force  # few need it
 
-        return in_force(self._options)
+        unauthenticated = _limits(self._options).unauthenticated if self._options.decrypt else None
+        return in_force(
+            self._options._replace(workers=self._workers, max_unauthenticated=unauthenticated)
+        )
 
     def _about(self) -> About | None:
         options = self._options

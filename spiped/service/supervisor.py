@@ -26,7 +26,7 @@ from spiped.observe.log.events import (
     StoppingAtOnce,
     Totals,
 )
-from spiped.observe.log.kinds import DEBUG, INFO
+from spiped.observe.log.kinds import DEBUG, INFO, LEVELS
 from spiped.observe.slot import Field
 from spiped.plane.interface import Wanted
 from spiped.plane.pipe_settings import PipeSettings
@@ -200,6 +200,11 @@ class Supervisor:
     def _is_over(self) -> bool:
         """Nobody is accepted any more."""
         return self.phase in (Phase.DRAINING, Phase.STOPPING)
+
+    @property
+    def log_level(self) -> str:
+        """The name of the level from which on events are shown."""
+        return next(name for name, level in LEVELS.items() if level == self._log.level)
 
     def set_log_level(self, name: str | None) -> None:
         """Show events of this level, and above it, from now on; None: as by default."""

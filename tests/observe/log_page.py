@@ -117,7 +117,7 @@ FIELDS = {
     "opened_bytes": "payload that was decrypted",
     "parts": "with commas between",
     "path": "of a file",
-    "peer": "who connected: `[address]:port`, or `a local client`",
+    "peer": "who connected: `[address]:port`, or `a local client`; empty if that does not matter",
     "pipe": "the name of the pipe (`--name`; else the source)",
     "process": "a process id",
     "result": "`done`, `begun`, or why not",

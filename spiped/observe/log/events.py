@@ -194,14 +194,21 @@ class Totals(Record):
     opened_bytes: int
 
 
-@event(ASKED_FOR, "Control: {what}: {result} (asked for by user {by_uid}, process {by_pid})")
+def _control_request(event: ControlRequest) -> str:
+    about = f"connection from {event.peer}; " if event.peer else ""
+    who = f"asked for by user {event.by_uid}, process {event.by_pid}"
+    return f"Control: {event.what}: {event.result} ({about}{who})"
+
+
+@event(ASKED_FOR, _control_request)
 class ControlRequest(Record):
-    """Somebody has used the control socket to change something."""
+    """Somebody has used the control socket to change something; `peer` is that of a `kill`."""
 
     by_uid: int
     by_pid: int
     what: str
     result: str
+    peer: str
 
 
 # Workers

@@ -28,7 +28,7 @@ class Sink(Protocol):
     level: int  # from which on events are shown here, unless the operator says otherwise
 
     def beginning(self, name: str, pipe: str) -> str:
-        """What a line of text of this program begins with here, and of this pipe, if it has a name."""
+        """What a line of text begins with here; ``pipe``: its name, or "" if it has none."""
 
     def write(self, priority: int, line: str) -> bool:
         """Take one line, of this priority (RFC 5424); False if it is lost."""
