@@ -60,7 +60,7 @@ from spiped.process import descriptors, identity, pid_file
 from spiped.process.cpus import available_cpus
 from spiped.process.daemonize import daemonize
 from spiped.process.fork import present_traceback
-from spiped.process.secrecy import allow_locked_memory, forbid_core_dumps, may_lock
+from spiped.process.secrecy import allow_locked_memory, forbid_core_dumps, lockable
 from spiped.process.signals import Signals, Stopped, die_of, stoppable
 from spiped.process.streams import detach_streams, keep_streams_open
 from spiped.process.title import name_process
@@ -566,8 +566,9 @@ class Start:
         wanted = _descriptors_wanted(options)
         if wanted is not None and descriptors.limit() < wanted:
             log.event(FewDescriptors(options.connections, wanted, descriptors.limit()))
-        if not (self._crypto.secrets_are_locked() and may_lock(self._most_secrets())):
-            log.event(SecretsNotLocked())
+        needed, limit = self._most_secrets(), lockable()
+        if limit < needed or not self._crypto.secrets_are_locked():
+            log.event(SecretsNotLocked(-(-needed // 1024), limit // 1024))
 
     def _most_secrets(self) -> int:
         """How much memory for secrets a process may come to need."""
