@@ -105,7 +105,8 @@ set_failure(struct connector *connector, enum plane_cause cause, int error)
 {
 	connector->failure.cause = cause;
 	connector->failure.error = error;
-	connector->failure.side = side_of(connector->endpoint->side);
+	connector->failure.side = cause == PLANE_SHORTAGE ? PLANE_SIDE_NONE :
+	    side_of(connector->endpoint->side);
 }
 
 /* Try the targets from the current one on, until there is something to wait for. */
@@ -120,13 +121,13 @@ try_targets(struct connector *connector, const struct plane_pipe_settings *setti
 		int connected, error;
 
 		if (connector->reach_by_ms <= now_ms) {
-			if (!is_shortage(connector->failure.error))
+			if (connector->failure.cause != PLANE_SHORTAGE)
 				set_failure(connector, PLANE_UNANSWERED, 0);
 			return CONNECT_FAILED;
 		}
 		error = open_connection(connector->endpoint, settings, epoll,
 		    &targets->address[connector->current], &connected);
-		set_failure(connector, PLANE_UNREACHED, error);
+		set_failure(connector, is_shortage(error) ? PLANE_SHORTAGE : PLANE_UNREACHED, error);
 		if (is_shortage(error) || error == EAGAIN) {	/* a UNIX listener's backlog is full */
 			connector->due_ms = now_ms + (left < RETRY_MS ? left : RETRY_MS);
 			return is_shortage(error) ? CONNECT_SHORTAGE : CONNECT_WAIT;

@@ -33,6 +33,7 @@ enum plane_cause {
 	PLANE_SAME_ROLE,		/* as enum handshake_status */
 	PLANE_OVERLOAD,			/* more came than could be computed in time; only ever counted */
 	PLANE_KILLED,			/* by plane_kill(); no side */
+	PLANE_SHORTAGE,			/* we have run out of what it takes to connect: .error; no side */
 	PLANE_CAUSES,
 	PLANE_BEGUN			/* no end: it has been accepted; only .number and .peer are set */
 };

@@ -43,7 +43,7 @@ EVENT_MAX = 1 << 14  # bytes of one event
 
 ACCEPTS_PER_TURN = 32
 ACCEPT_RETRY = 0.1  # seconds, if the system had no descriptor or no memory for one more
-TICK = 0.02  # seconds from look to look whether an answer is known by now
+TICK = 0.1  # seconds from look to look whether an answer is known by now
 
 DISCARDED_MAX = 1 << 20  # bytes that a client has sent in vain, so that it hears why
 
@@ -204,6 +204,8 @@ class Client:
         self._later: Later | None = None
         self._deadline = math.inf  # of that
         self._is_reader = False
+        self._taken_at = 0.0  # when it took something, or there was nothing to take
+        self._awaited_since: float | None = None  # its next request; None: it is not
         self._missed = 0  # events
         self._timer: Timer | None = None
         self._proceed()
@@ -232,8 +234,15 @@ class Client:
         self._reactor.watch(self._sock, events, self._on_events)
         if self._timer is not None:
             self._timer.cancel()
-        if not (self._is_reader or self.is_waiting):
-            self._timer = self._reactor.call_later(PATIENCE, self._lose_patience)
+        now = time.monotonic()
+        if not self._is_idle:
+            self._awaited_since = None
+        elif self._awaited_since is None:
+            self._awaited_since = now
+        since = self._taken_at if self._unsent else self._awaited_since
+        if since is not None:  # else it waits for us
+            left = since + PATIENCE - now
+            self._timer = self._reactor.call_later(max(0.0, left), self._lose_patience)
 
     def _on_events(self, events: int) -> None:
         if events & HANGUP:
@@ -298,8 +307,8 @@ class Client:
             self.look()
         elif isinstance(outcome, Stream):
             self._is_reader = True
+            self._server.add_reader(self)  # first: it is forgotten if it turns out to be gone
             self._send(encode(grant()))
-            self._server.add_reader(self)
         elif outcome is not None:
             self._conclude(outcome)
         for event in effects:
@@ -338,6 +347,8 @@ class Client:
 
     def deliver(self, line: bytes) -> None:
         """Send an event; one that has no room is counted."""
+        if self._is_last:
+            return
         if self._unsent and len(self._unsent) + len(line) > EVENTS_MAX:
             self._missed += 1
         else:
@@ -346,6 +357,8 @@ class Client:
     # Sending
 
     def _send(self, data: bytes) -> None:
+        if not self._unsent:
+            self._taken_at = time.monotonic()
         self._unsent = memoryview(bytes(self._unsent) + data)
         self._flush()
 
@@ -353,6 +366,7 @@ class Client:
         try:
             while self._unsent:
                 self._unsent = self._unsent[self._sock.send(self._unsent) :]
+                self._taken_at = time.monotonic()
                 if not self._unsent and self._missed:
                     missed, self._missed = self._missed, 0
                     line = {"event": "events_missed", "number": missed}

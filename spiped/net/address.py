@@ -16,6 +16,9 @@ from spiped.lean_typing import Any, NamedTuple
 UNIX_PATH_MAX = 107
 PORT_MAX = 65535
 
+# Of struct sockaddr, in bytes
+LENGTHS: dict[int, int] = {socket.AF_INET: 16, socket.AF_INET6: 28}
+
 
 class SocketAddress(NamedTuple):
     """An address that a socket can use."""
@@ -157,6 +160,8 @@ def decode_sockaddr(sockaddr: bytes) -> SocketAddress | None:
     """The reverse; None if there is none, or none that has a name."""
     family = int.from_bytes(sockaddr[:2], sys.byteorder)
     port = int.from_bytes(sockaddr[2:4], "big")
+    if len(sockaddr) < LENGTHS.get(family, 2):
+        return None  # nonsense
     if family == socket.AF_INET:
         return SocketAddress(family, (socket.inet_ntop(family, sockaddr[4:8]), port))
     if family == socket.AF_INET6:

@@ -28,6 +28,8 @@ from spiped.observe.slot import (
 )
 from spiped.process.shared_file import anonymous_file, reopen_for_reading
 
+UINT64_MAX = 2**64 - 1
+
 HEADER_BYTES = 4096  # the description, and in the last 8 bytes how many slots are in use
 PAGE_BYTES = 4096
 
@@ -140,6 +142,10 @@ class Counters:
         at = index * self.stride + SLOT_BYTES // 8
         return self.view[at : at + self._entries * entry.BYTES // 8].cast("B")
 
+    def used_entries(self, index: int) -> int:
+        """How many entries of a slot have ever been used, whatever its worker says."""
+        return min(self.slot(index)[Field.ENTRIES], self._entries)
+
     def total(self, field: int) -> int:
         """The sum over all workers, of those that have died as well."""
         here = sum(self.view[field :: self.stride])
@@ -148,7 +154,7 @@ class Counters:
     def mirror_before(self) -> None:
         """Let slot 0 show what is there now, for the limits, of workers that count elsewhere."""
         for field in (Field.ACTIVE, Field.UNAUTHENTICATED):
-            self.view[field] = sum(before.total(field) for before in self.before)
+            self.view[field] = min(UINT64_MAX, sum(before.total(field) for before in self.before))
 
     def of_serving(self, field: Place) -> tuple[int, int]:
         """How many workers accept, and the sum over these."""
@@ -162,7 +168,7 @@ class Counters:
             file.fold(index, self.slot(0))
             return
         dead, kept = self.slot(index), self.slot(0)
-        used = dead[Field.ENTRIES] * entry.BYTES
+        used = self.used_entries(index) * entry.BYTES
         self.entries(index)[:used] = bytes(used)
         for place in range(SLOT_BYTES // 8):
             if place not in GAUGES:

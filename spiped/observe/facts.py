@@ -33,6 +33,11 @@ class Facts:
         self._map = mmap.mmap(self._file, ROOM, access=access)
         self._head = memoryview(self._map)[:_HEAD].cast("Q")
 
+    def close(self) -> None:
+        """Have no way to it any more."""
+        self.let_go()
+        os.close(self._file)
+
     def let_go(self) -> None:
         """Have no memory, until `only_look`."""
         self._head.release()

@@ -81,6 +81,7 @@ class Field:
     ENDED_SAME_ROLE = Place(43, "connections_closed", ("reason", "same_mode"))
     ENDED_OVERLOAD = Place(44, "connections_closed", ("reason", "overload"))
     ENDED_KILLED = Place(45, "connections_closed", ("reason", "killed"))
+    ENDED_SHORTAGE = Place(46, "connections_closed", ("reason", "out_of_resources"))
     # Histograms
     HANDSHAKE_TIME = Place(64, "handshake_duration")
     CONNECT_TIME = Place(88, "target_connect_duration")
@@ -118,7 +119,7 @@ class Slot:
         return int(self.view[field])
 
     def add(self, field: int, count: int) -> None:
-        self.view[field] += count
+        self.view[field] = (self.view[field] + count) % 2**64  # whoever may write here
 
     def time(self, histogram: Place, seconds: float) -> None:
         """Count a time in a histogram."""

@@ -101,7 +101,7 @@ class View:
 
     def _columns(self, slot: int) -> tuple[list[int], list[int], list[int], list[int]]:
         """Numbers, beginnings, and what has been carried, of all entries that have been used."""
-        used = self._counters.slot(slot)[Field.ENTRIES] * WORDS
+        used = self._counters.used_entries(slot) * WORDS
         words = self._counters.entries(slot).cast("Q")[:used]
         starts = (0, 1, SEALED_WORD, OPENED_WORD)
         numbers, began, sealed, opened = (words[start::WORDS].tolist() for start in starts)
@@ -159,7 +159,7 @@ class View:
         """Worker, slot and index of all entries that have been used."""
         for worker in facts.get("workers", ()):
             slot = worker["slot"]
-            for index in range(self._counters.slot(slot)[Field.ENTRIES]):
+            for index in range(self._counters.used_entries(slot)):
                 yield worker["id"], slot, index
 
     def _places(self, facts: Document, sort: str) -> Iterator[tuple[float, int, int, int]]:

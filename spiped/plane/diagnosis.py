@@ -6,6 +6,7 @@ cause, the text lists what it can be.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from spiped.plane.ending import GONE, Ending, Reason
@@ -14,6 +15,14 @@ from spiped.proto.terms import Heard, Role
 NOT_SERVED = (
     "the target ended the connection: wrong key, wrong mode, or the target behind it is down"
 )
+
+# What there is too little of on this side, by errno values
+HERE = {
+    errno.EMFILE: " in this process (`ulimit -n`)",
+    errno.ENFILE: " on this machine",
+    errno.ENOMEM: " on this machine",
+    errno.ENOBUFS: " on this machine",
+}
 
 # In two or three words
 BRIEF = {
@@ -39,6 +48,7 @@ BRIEF = {
     Reason.SAME_ROLE: "same mode",
     Reason.OVERLOAD: "overload",
     Reason.KILLED: "killed",
+    Reason.SHORTAGE: "out of resources",
 }
 
 PLAIN_TEXTS = {
@@ -87,6 +97,8 @@ def describe(ending: Ending) -> str:
     at = (ending.role, ending.heard)
     if reason is Reason.UNREACHED and not ending.was_reached:
         return f"{ending.target or 'no address'}: {os.strerror(error)}" if error else "no address"
+    if reason is Reason.SHORTAGE:
+        return f"{os.strerror(error)}{HERE.get(error, '')}, which is no fault of the target's"
     if reason is Reason.UNANSWERED:
         return str(ending.target)
     if reason in PLAIN_TEXTS:

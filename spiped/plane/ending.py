@@ -52,6 +52,7 @@ class Reason(enum.Enum):
     SAME_ROLE = Cause.HANDSHAKE, 19
     OVERLOAD = Cause.HANDSHAKE, 20  # refused before it began, and only counted
     KILLED = Cause.KILLED, 21
+    SHORTAGE = Cause.CONNECT, 22
 
     @property
     def counter(self) -> Place:

@@ -53,6 +53,7 @@ class Holdings:
 
     def release_in_child(self) -> None:
         """Let go of what a worker has no use for; nothing is removed or reported."""
+        self.log.close_in_child()
         if self.pid_file is not None:
             self.pid_file.close()
             self.pid_file = None

@@ -41,6 +41,7 @@ class Now(NamedTuple):
     last_reload: dict[str, Any] | None
     addresses: list[str]  # of the target
     resolved: float | None  # when these were looked up
+    target_error: str  # why they could not be, the last time
     target_state: str
     generations: list[Generation]
 
@@ -54,7 +55,7 @@ class Publication:
         self._log = log
         self._about = about
         self._look = look
-        self._process: dict[str, Any] = {}  # what the supervisor uses
+        self._process = _own_process()  # what the supervisor uses
         self._lines_lost = 0  # as far as they have been counted
 
     def write(self) -> None:
@@ -108,6 +109,7 @@ def document(about: About, now: Now) -> Document:
                         "name": about.target,
                         "addresses": now.addresses,
                         "resolved": now.resolved,
+                        "error": now.target_error,
                         "state": now.target_state,
                     }
                 ],

@@ -19,9 +19,11 @@ from spiped.service.worker_set import WorkerSet
 class Reload:
     """Reloads, one at a time."""
 
-    def __init__(self, holdings: Holdings, worker_set: WorkerSet) -> None:
+    def __init__(self, holdings: Holdings, worker_set: WorkerSet, pipe: str) -> None:
+        """``pipe``: its name."""
         self._holdings = holdings
         self._set = worker_set
+        self._pipe = pipe
         self._again = False  # as soon as the one that is under way has come to an end
         self.failure = ""  # why the last one failed, if it did
 
@@ -66,8 +68,7 @@ class Reload:
                 key = key_file.read_again(crypto)
             except OperatorError as error:
                 self.failure = error.line
-                self._holdings.log.refusal(error)
-                self._holdings.log.event(ReloadFailed())
+                self._holdings.log.event(ReloadFailed(self._pipe, error.line))
                 return
             for warning in key_warnings(key_file.path, key):
                 self._holdings.log.event(warning)

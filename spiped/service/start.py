@@ -82,7 +82,7 @@ if TYPE_CHECKING:
 RESOLVE_RETRY = 1.0  # seconds between attempts with -D
 
 # Microseconds that a service manager grants for one attempt: longer than the helper may take
-EXTENSION = 90_000_000
+LOOK_UP_EXTENSION = 90_000_000
 
 # What a supervisor has open besides one channel for each worker, and a worker besides its
 # connections, with something to spare for a look-up and for a first connection.
@@ -458,7 +458,8 @@ class Start:
         told: set[str] = set()
         while True:
             self._manager.tell(
-                f"EXTEND_TIMEOUT_USEC={EXTENSION}", status="Waiting until all names are known"
+                f"EXTEND_TIMEOUT_USEC={LOOK_UP_EXTENSION}",
+                status="Waiting until all names are known",
             )
             answers = self._ask(texts)
             failures = [answer.failure for answer in answers if answer.failure is not None]

@@ -18,7 +18,7 @@ from spiped.process.fork import fork
 from spiped.process.signals import Signals
 from spiped.service.holdings import Holdings
 from spiped.service.worker_process import describe_status
-from spiped.status import process
+from spiped.status import child
 from spiped.status.page import Page
 
 BACKOFF_MIN, BACKOFF_MAX = 0.1, 10.0  # seconds until one that has died young is replaced
@@ -79,7 +79,7 @@ class StatusServer:
         assert self._sock is not None
         self._sock.setblocking(False)
         try:
-            words = self._sock.recv(process.LAST_WORDS_MAX).decode(errors="replace")
+            words = self._sock.recv(child.LAST_WORDS_MAX).decode(errors="replace")
         except OSError:
             words = ""
         self._sock.close()
@@ -98,8 +98,8 @@ class StatusServer:
         self._signals.close()
         ours.close()
         sandbox = self._holdings.sandbox
-        return process.run(
-            process.StatusSetup(
+        return child.run(
+            child.StatusSetup(
                 program=self._holdings.log.name,
                 listeners=[listener.sock for listener in self._holdings.status],
                 page=self._page,

@@ -113,7 +113,7 @@ class Supervisor:
         self._failure: str | None = None
         self._ended_by: int | None = None
         self._set = WorkerSet(reactor, signals, holdings, counters, settings.workers, self)
-        self._reload = Reload(holdings, self._set)
+        self._reload = Reload(holdings, self._set, settings.workers.name)
         self._upgrade = Upgrade(
             reactor,
             signals,
@@ -137,10 +137,12 @@ class Supervisor:
         )
         self._publication: Publication | None = None
         self._is_to_be_published = False
+        self._generation = 0  # as it was published last
         if settings.about is not None:
             from spiped.service.publication import Publication  # slow to import
 
             self._publication = Publication(counters, self._log, settings.about, self._now)
+            holdings.on_child(self._publication.facts.close)
         self._status_server = self._make_status_server()
         self._is_watched = False  # somebody reads all events
         self._view: View | None = None
@@ -461,14 +463,16 @@ class Supervisor:
     def _now(self) -> Now:
         from spiped.service.publication import Now  # as above
 
-        in_charge = self._set.in_charge
+        if self._set.in_charge is not None:  # of what drains, the last one that was
+            self._generation = self._set.in_charge.number
         return Now(
             state=self.phase.value,
             ready=self.is_ready,
-            generation=0 if in_charge is None else in_charge.number,
+            generation=self._generation,
             last_reload=self._last_reload,
             addresses=list(map(str, self._targets.known)),
             resolved=self._targets.resolved,
+            target_error=self._targets.error,
             target_state=self.target_state.word,
             generations=self._set.generations,
         )

@@ -116,22 +116,20 @@ class Targets:
         self._text = text
         self._interval = interval
         self._on_change = on_change
-        self._known: list[SocketAddress] | None = None
+        self.known: list[SocketAddress] = []  # what it stands for
+        self._goes_on = False
         self.resolved: float | None = None  # when; seconds since 1970
         self._asking: Helper | None = None
-        self._told = ""  # why the name could not be looked up the last time
+        self.error = ""  # why the name could not be looked up the last time
         self._timer: Timer | None = None
         self._again = False  # the name may have got another meaning since we began to ask
 
     def begin(self, known: list[SocketAddress]) -> None:
         """These addresses are in use; ask from time to time whether they have changed."""
-        self._known = known
+        self.known = known
+        self._goes_on = True
         self._note()
         self._schedule(self._interval)
-
-    @property
-    def known(self) -> list[SocketAddress]:
-        return self._known or []
 
     def _note(self) -> None:
         if not is_literal(self._text):
@@ -139,7 +137,7 @@ class Targets:
 
     def refresh(self) -> None:
         """Ask now; and once more if an answer is on its way."""
-        if self._known is None or is_literal(self._text):
+        if not self._goes_on or is_literal(self._text):
             return
         if self._asking is not None:
             self._again = True
@@ -148,7 +146,7 @@ class Targets:
 
     def stop(self) -> None:
         """Ask no more."""
-        self._known = None
+        self._goes_on = False
         if self._asking is not None:
             self._asking.abandon()
         if self._timer is not None:
@@ -162,14 +160,14 @@ class Targets:
 
     def _take(self, answers: list[Answer]) -> None:
         self._asking = None
-        if self._known is None:
+        if not self._goes_on:
             return
         (answer,) = answers
         self._tell(answer)
         if answer.addresses:
             self._note()
-        if answer.addresses and answer.addresses != self._known:
-            self._known = answer.addresses
+        if answer.addresses and answer.addresses != self.known:
+            self.known = answer.addresses
             self._on_change(answer.addresses)
         self._schedule(0 if self._again else self._interval)
         self._again = False
@@ -177,11 +175,11 @@ class Targets:
     def _tell(self, answer: Answer) -> None:
         """Say what is different from the last time; the order of addresses is nothing to tell."""
         reason = "" if answer.failure is None else answer.failure.line
-        if reason not in ("", self._told):
+        if reason not in ("", self.error):
             self._log.event(TargetsNotFound(reason))
-        if self._told and not reason:
+        if self.error and not reason:
             self._log.event(TargetsFound(self._text))
-        self._told = reason
-        if answer.addresses and set(answer.addresses) != set(self._known or ()):
+        self.error = reason
+        if answer.addresses and set(answer.addresses) != set(self.known):
             names = ", ".join(map(str, answer.addresses))
             self._log.event(TargetsChanged(self._text, names))

@@ -1,6 +1,6 @@
 """The status server: what a daemon tells of itself over HTTP (docs/status.md).
 
-    process -> server -> client -> routes -> exposition, page
+    child -> server -> client -> routes -> exposition, page
 
 It has a process of its own, which holds no key and can change nothing.  HTTP is h11's, which only
 those who want this server need; so nothing else is to be imported from here before `require` has

@@ -96,6 +96,7 @@ class Client:
         self._timer: Timer | None = None
         self.body = b""  # of the response that is being sent
         self.state: State | None = None
+        self.since = 0.0  # when it came into that
 
     def begin(self) -> None:
         """Await a request."""
@@ -126,6 +127,7 @@ class Client:
     def _become(self, state: State) -> None:
         before, self.state = self.state, state
         if before is not state:
+            self.since = time.monotonic()
             self._owner.on_state(self, before)
 
     def _limit(self, seconds: float | None, on_due: Callable[[], None] | None = None) -> None:
@@ -173,6 +175,9 @@ class Client:
         except h11.RemoteProtocolError as error:
             self._refuse(say(error.error_status_hint, f"This is no request: {error}"))
             return
+        except ValueError as error:  # of an older h11, for a number with thousands of digits
+            self._refuse(say(400, f"This is no request: {error}"))
+            return
         if isinstance(event, h11.Request):
             self._answer(event)
         elif isinstance(event, h11.ConnectionClosed):
@@ -189,6 +194,7 @@ class Client:
             "http://"
         ):  # as for a proxy; then this is the host that counts
             host, slash, target = target[len("http://") :].partition("/")
+            host = host or "nobody"
             target = slash + target
         path, _, query = target.partition("?")
         self._is_head = method == "HEAD"
@@ -307,7 +313,7 @@ def _header(request: h11.Request, name: bytes) -> str:
 
 def _has_body(request: h11.Request) -> bool:
     length = _header(request, b"content-length")
-    return bool(_header(request, b"transfer-encoding")) or int(length or "0") > 0
+    return bool(_header(request, b"transfer-encoding")) or length.strip("0") != ""
 
 
 def _date(now: float) -> str:

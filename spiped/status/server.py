@@ -18,6 +18,8 @@ from spiped.status.client import Client, State
 from spiped.status.routes import Answer, Request, Routes, say
 
 CLIENTS_MAX = 256  # that are served at once; others are told to come later,
+LOCAL_PLACES = 16  # of these, for those who come by a UNIX socket
+GRACE = 0.2  # seconds that a client has to say what it wants, before it makes room for another
 LEAVING_MAX = 1024  # of whom so many may still be hearing that
 DESCRIPTORS = CLIENTS_MAX + LEAVING_MAX + 50  # that a process with a server may come to need
 
@@ -111,13 +113,21 @@ class Server:
 
     def _admit(self, sock: socket.socket, *, is_local: bool) -> None:
         client = Client(self._reactor, sock, self, is_local=is_local)
-        if self._active() >= CLIENTS_MAX:
-            for idle in list(self._clients[State.IDLE])[:1]:
-                idle.close()
-        if self._active() >= CLIENTS_MAX:
+        room = CLIENTS_MAX if is_local else CLIENTS_MAX - LOCAL_PLACES
+        if self._active() >= room:
+            self._make_room()
+        if self._active() >= room:
             client.turn_away(TOO_MANY)
         else:
             client.begin()
+
+    def _make_room(self) -> None:
+        """Part from whoever wants nothing at the moment, or is slow to say what."""
+        for state, grace in ((State.IDLE, 0.0), (State.READING, GRACE)):
+            for client in list(self._clients[state])[:1]:
+                if time.monotonic() - client.since >= grace:
+                    client.close()
+                    return
 
     def _active(self) -> int:
         """How many clients there are, without those who have heard all that they will."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import stat
@@ -397,3 +398,55 @@ def test_without_the_option_nothing_of_it_is_imported(stage: Stage) -> None:
     assert "spiped.service.supervisor" in modules
     ours_ = ("spiped.control", "spiped.observe.view", "spiped.options.verbs")
     assert not [name for name in modules if name.startswith(ours_)]
+
+
+# Readers of events that are none
+
+
+def test_whoever_asks_for_events_and_is_gone_is_not_told_of_any(stage: Stage) -> None:
+    """Else workers tell of every connection, for nobody."""
+    target = stage.echo().address
+    server = controlled(stage, "-d", target)
+    client = stage.spiped("-e", server.daemon.source)
+    for _ in range(20):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(server.path))
+            sock.send(b"events\n")
+    assert server.ask("show version")["ok"] is True  # whoever came before has been dealt with
+    supervisor = psutil.Process(server.daemon.pid)
+    before = supervisor.num_ctx_switches().voluntary
+    for _ in range(100):
+        assert is_echoed(client.source)
+    assert supervisor.num_ctx_switches().voluntary - before < 100
+
+
+def is_let_go(client: Client) -> bool:
+    """The daemon has closed; nothing is read, of what it may have sent."""
+    poll = select.poll()
+    poll.register(client.sock, 0)
+    return bool(poll.poll(0))
+
+
+def test_a_reader_of_events_that_takes_nothing_is_let_go(stage: Stage) -> None:
+    server = impatient(stage, PATIENCE=0.5)
+    with server.connect() as client:
+        client.send(b"events\n")
+
+        def has_ended() -> bool:
+            for _ in range(50):  # of which it is told each time
+                server.ask("log info")
+            return is_let_go(client)
+
+        wait_until(has_ended, "it has been let go")
+
+
+def test_a_request_that_trickles_in_is_not_awaited_for_ever(stage: Stage) -> None:
+    server = impatient(stage, PATIENCE=0.5)
+    with server.connect() as client:
+
+        def is_refused() -> bool:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                client.send(b"x")
+            return is_let_go(client)
+
+        wait_until(is_refused, "it has been let go")

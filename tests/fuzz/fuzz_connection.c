@@ -1619,6 +1619,7 @@ is_side(const struct session *s, const struct plane_ending *ending)
 
 	switch (ending->cause) {
 	case PLANE_CLEAN: case PLANE_SHED: case PLANE_TOO_MANY: case PLANE_IDLE: case PLANE_ABORTED:
+	case PLANE_SHORTAGE:
 		return ending->side == PLANE_SIDE_NONE;
 	case PLANE_UNREACHED: case PLANE_UNANSWERED:
 		return failed == target(s);
@@ -1656,10 +1657,13 @@ check_cause(const struct session *s, const struct plane_ending *ending)
 		return;
 	case PLANE_UNREACHED:
 		promise(!s->reached, "the cause is right");
-		promise(is_last || is_shortage(ending->error), "all targets are tried");
+		promise(is_last, "all targets are tried");
 		promise(targets == 0 ? ending->error == 0 : ending->error == s->refused_error ||
 		    (ending->error == EAFNOSUPPORT && limits_of_time[s->timeouts].bound),
 		    "the cause is right");
+		break;
+	case PLANE_SHORTAGE:
+		promise(!s->reached && is_shortage(ending->error), "the cause is right");
 		break;
 	case PLANE_UNANSWERED:
 		promise(!s->reached && targets > 0 && s->closed_at >= s->reach_by,

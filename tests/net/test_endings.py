@@ -173,7 +173,8 @@ PROVOKE: dict[Reason, Callable[[Rig], Reason | None]] = {
 }
 
 
-# Reason.OVERLOAD is told of no connection: see test_accepting.py; of KILLED, test_table.py
+# Reason.OVERLOAD is told of no connection: see test_accepting.py; KILLED: test_table.py; SHORTAGE:
+# test_connect.py
 @pytest.mark.parametrize("reason", PROVOKE, ids=lambda reason: reason.name)
 def test_every_end_is_counted_once_by_its_reason(rig: Rig, reason: Reason) -> None:
     assert PROVOKE[reason](rig) is reason
@@ -182,7 +183,7 @@ def test_every_end_is_counted_once_by_its_reason(rig: Rig, reason: Reason) -> No
 
 
 def test_every_reason_has_a_way_to_it() -> None:
-    assert set(PROVOKE) == set(Reason) - {Reason.OVERLOAD, Reason.KILLED}
+    assert set(PROVOKE) == set(Reason) - {Reason.OVERLOAD, Reason.KILLED, Reason.SHORTAGE}
 
 
 def test_ends_of_many_kinds_are_counted_each_by_its_reason(rig: Rig) -> None:

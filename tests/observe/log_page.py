@@ -84,6 +84,7 @@ CAUSES = {
     Reason.PLAIN_LOST: "the plain side was lost before anything was carried",
     Reason.SOCKET_ERROR: "one side was lost while connected: a reset, most of the time",
     Reason.IDLE: "nothing was carried for longer than `--idle-timeout`",
+    Reason.SHORTAGE: "here were no descriptors, or no memory, to connect with",
     Reason.KILLED: "reset, because the operator wants it (`spipedctl kill`)",
 }
 

@@ -221,8 +221,8 @@ def test_a_mistake_leaves_the_old_key_in_force_until_it_is_mended(
     server = start(stage, str(key))
     mistake(key)
     said = reload(server, log)
-    assert f"spiped: {MISTAKES[mistake].format(key=key)}\n" in said
-    assert said.endswith("spiped: Reload failed: the old key stays in force\n")
+    reason = f"Error reading shared secret: {MISTAKES[mistake].format(key=key)}"
+    assert said.endswith(f"spiped: Reload failed: the old key stays in force ({reason})\n")
     assert "Upgrade failed: nothing has changed" in upgrade(server, log)
     assert is_served(stage, server, OLD)
     if key.is_dir():

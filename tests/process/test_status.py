@@ -17,6 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from spiped.net.address import resolve
+from tests.control.rig import ask_again
 from tests.daemons import (
     Daemon,
     Peer,
@@ -24,6 +25,7 @@ from tests.daemons import (
     echoes,
     family_of,
     is_echoed,
+    needs,
     nothing_comes_back,
     ours,
     wait_until,
@@ -286,6 +288,8 @@ def test_it_tells_how_it_drains(stage: Stage) -> None:
         wait_until(lambda: get(address, "/status")["state"] == "draining", "it drains")
         assert get(address, "/connections")["total"] == 1
         assert Answer(address, "/ready").status == 503
+        assert get(address, "/status")["generation"] == 1
+        assert pipe(address)["targets"][0]["addresses"] != []
     assert server.wait() == 0
     assert not os.path.exists(address)
 
@@ -309,6 +313,23 @@ def test_a_target_that_is_down_does_not_matter_to_readiness(stage: Stage) -> Non
     wait_until(lambda: pipe(address)["targets"][0]["state"] == "down", "it is seen")
     assert pipe(address)["targets"][0]["failures"] == 1
     assert Answer(address, "/ready").status == 200
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may mount files over others")
+def test_a_name_that_stands_for_nothing_any_more_is_told(stage: Stage) -> None:
+    address, hosts = stage.address("unix"), Path(stage.write("hosts", b"127.0.0.1 now.example\n"))
+    mount = "mount --bind $0 /etc/hosts && exec \"$@\""
+    beginning = (needs("unshare"), "--mount", "--propagation", "private", "sh", "-c", mount)
+    port = stage.echo().address.rpartition(":")[2]
+    options = ("--status", address)
+    target = f"now.example:{port}"
+    server = stage.spiped("-d", target, *options, beginning=(*beginning, str(hosts)))
+    assert pipe(address)["targets"][0]["error"] == ""
+    hosts.write_bytes(b"")
+    server.signal(signal.SIGHUP)
+    wait_until(lambda: "now.example" in pipe(address)["targets"][0]["error"], "it is told")
+    assert pipe(address)["targets"][0]["addresses"] == [f"[127.0.0.1]:{port}"]
+    assert get(address, "/status")["reloads"]["failed"] == 0
 
 
 # Who may
@@ -397,3 +418,46 @@ def test_a_missing_package_is_named(stage: Stage) -> None:
     done = stage.run(*words, "-k", stage.key, "--status", stage.address("unix"))
     assert done.returncode == 1
     assert b"--status needs the package h11: pip install 'spiped[status]'" in done.stderr
+
+
+# A worker that somebody else has taken over
+
+
+def shared_memory(pid: int, name: str) -> list[str]:
+    """The descriptors of a process that are open for this memory."""
+    fds = Path(f"/proc/{pid}/fd").iterdir()
+    return [str(fd) for fd in fds if os.readlink(fd).startswith(f"/memfd:{name}")]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may open what another process has open")
+@pytest.mark.parametrize("nonsense", [b"\xff", None], ids=["ones", "random"])
+def test_nonsense_in_the_counters_ends_nothing(stage: Stage, nonsense: bytes | None) -> None:
+    """Workers write there; whoever reads it believes what it may, and goes on."""
+    control = stage.directory / "control"
+    server, client, address = pair(stage, "--control", str(control))
+    worker = named(server, "worker")[0]
+    with held(peer := client.connect()):
+        assert echoes(peer)
+        path = shared_memory(worker, "spiped-counters")[0]
+        size = os.stat(path).st_size - 4096
+        with open(path, "r+b", buffering=0) as memory:
+            memory.seek(4096)  # behind the description of what is there
+            memory.write(os.urandom(size) if nonsense is None else nonsense * size)
+        for request in ("show", "show connections", "show workers"):
+            assert ask_again(control, request)["ok"] is True
+        assert Answer(address, "/live").status == 200
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: f"Worker {worker} died" in server.said, "it is buried")
+        assert ask_again(control, "show")["ok"] is True
+        assert server.pid > 0
+        assert Path(f"/proc/{server.pid}").exists()
+
+
+def test_a_worker_has_no_way_to_the_facts_and_to_the_log(stage: Stage) -> None:
+    log = stage.directory / "log"
+    server, _, _ = pair(stage, "--log-file", str(log))
+    for worker in wait_until(lambda: named(server, "worker"), "there are workers"):
+        assert shared_memory(worker, "spiped-facts") == []
+        maps = Path(f"/proc/{worker}/maps").read_text()
+        assert "spiped-facts" not in maps
+        assert str(log) not in map(os.readlink, Path(f"/proc/{worker}/fd").iterdir())

@@ -25,7 +25,7 @@ from spiped.process.fork import fork
 from spiped.sandbox import Sandbox
 from spiped.service.listener import listen
 from spiped.status.page import load
-from spiped.status.process import LAST_WORDS_MAX, StatusSetup, run
+from spiped.status.child import LAST_WORDS_MAX, StatusSetup, run
 from tests.status.example import Daemon, Scenario, counters_for
 
 INTERVAL = 0.1  # seconds in which the daemon carries something

@@ -56,6 +56,7 @@ def only_answer(address: str, sent: bytes) -> Answer:
         GET + b"Content-Length: many\r\n\r\n",
         GET + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
         GET + b"Content-Length: -1\r\n\r\n",
+        GET + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",
         "GET /über HTTP/1.1\r\nHost: localhost\r\n\r\n".encode(),
     ],
 )
@@ -208,6 +209,7 @@ def test_a_name_that_can_be_pointed_at_us_is_refused(status: Status, host: str) 
 
 def test_the_name_in_a_proxy_form_counts(status: Status) -> None:
     assert only_answer(status.tcp, request("http://evil.example/status")).status == 421
+    assert only_answer(status.tcp, request("http:///status", "Host: evil.example")).status == 421
     assert only_answer(status.tcp, request("HTTP://evil.example")).status == 421
 
 
@@ -305,6 +307,8 @@ def test_answers_that_nobody_takes_do_not_fill_the_memory(monkeypatch: pytest.Mo
 
 # Many
 
+TCP_PLACES = server.CLIENTS_MAX - server.LOCAL_PLACES
+
 
 def test_a_thousand_who_say_nothing_leave_the_others_an_answer(
     monkeypatch: pytest.MonkeyPatch,
@@ -312,17 +316,39 @@ def test_a_thousand_who_say_nothing_leave_the_others_an_answer(
     descriptors.raise_limit(4096)
     if descriptors.limit() < 4096:
         pytest.skip("the system allows too few descriptors")
+    monkeypatch.setattr(server, "GRACE", 600.0)
     with limited(monkeypatch, HEAD_TIME=600.0, LEAVE_TIME=600.0) as address, ExitStack() as stack:
         peers = [stack.enter_context(Peer.connect(address)) for _ in range(1000)]
-        for peer in peers[server.CLIENTS_MAX :]:
+        for peer in peers[TCP_PLACES:]:
             answer = read_answer(peer)
             assert answer.status == 503
             assert answer.headers["Retry-After"] == "1"
             assert "256 clients" in answer.text
-        for peer in peers[: server.CLIENTS_MAX]:
+        for peer in peers[:TCP_PLACES]:
             assert read_answer(peer.send(request())).status == 200
         # now they are idle, and give way
         assert ask(address).status == 200
+
+
+def test_who_does_not_say_what_it_wants_makes_room_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "GRACE", 0.0)
+    with limited(monkeypatch, HEAD_TIME=600.0) as address, ExitStack() as stack:
+        slow = [stack.enter_context(Peer.connect(address)) for _ in range(TCP_PLACES)]
+        for peer in slow:
+            peer.send(b"GET / HT")
+        for _ in range(10):
+            assert ask(address, "/live").status == 200
+        assert read_answer(slow[-1].send(b"TP/1.1\r\nHost: localhost\r\n\r\n")).status == 200
+
+
+def test_who_comes_by_a_unix_socket_has_places_of_its_own(tmp_path: Path) -> None:
+    path = str(tmp_path / "status")
+    with serving(f"[127.0.0.1]:{free_port()}", path) as status, ExitStack() as stack:
+        for _ in range(2 * server.CLIENTS_MAX):
+            stack.enter_context(Peer.connect(status.tcp))
+        assert ask(path, "/live").status == 200
 
 
 def test_a_thousand_at_once_are_all_answered() -> None:
@@ -336,5 +362,5 @@ def test_a_thousand_at_once_are_all_answered() -> None:
                 peer.send(request("/status"))
             statuses = [read_answer(peer).status for peer in peers]
             assert set(statuses) <= {200, 503}
-            assert statuses.count(200) >= server.CLIENTS_MAX
+            assert statuses.count(200) >= TCP_PLACES
         wait_until(lambda: ask(status.tcp).status == 200, "there is room again")

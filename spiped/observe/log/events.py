@@ -138,9 +138,12 @@ class DrainTimedOut(Record):
     workers: int
 
 
-@event(ERROR, "Reload failed: the old key stays in force")
+@event(ERROR, "Reload failed: the old key stays in force ({reason})")
 class ReloadFailed(Record):
-    """The key cannot be read; `refused` before it says why."""
+    """The key cannot be read."""
+
+    pipe: str
+    reason: str
 
 
 @event(NOTICE, "Upgraded: this is version {version}")

@@ -137,6 +137,11 @@ class Log:
         """The descriptor of the log file, if there is one."""
         return self._sink.fileno() if isinstance(self._sink, FileSink) else None
 
+    def close_in_child(self) -> None:
+        """Have no way to the log any more, in a process whose events go to another one."""
+        self._sink.close()
+        self._sink = StderrSink()
+
     def reopen(self) -> str:
         """Open a log file anew, which may have been rotated; of other sinks there is nothing.
 

@@ -33,6 +33,9 @@ class Sink(Protocol):
     def write(self, priority: int, line: str) -> bool:
         """Take one line, of this priority (RFC 5424); False if it is lost."""
 
+    def close(self) -> None:
+        """Have no way there any more."""
+
 
 def _label(name: str, pipe: str) -> str:
     return f"{name}[{pipe}]" if pipe else name
@@ -58,6 +61,9 @@ class StderrSink:
             if _is_writable(2):
                 return _append(2, mark + line)
         return False
+
+    def close(self) -> None:
+        pass  # others have it as well
 
 
 def _is_journal(fd: int) -> bool:
@@ -121,6 +127,9 @@ class FileSink:
             return _append(self._fd, line)
         return False
 
+    def close(self) -> None:
+        os.close(self._fd)
+
 
 def _open(path: str) -> int:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
@@ -163,6 +172,11 @@ class SyslogSink:
         with suppress(OSError):
             return self._send(packet)
         return False
+
+    def close(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
 
     def _send(self, packet: bytes) -> bool:
         """Raises OSError if nobody is there."""

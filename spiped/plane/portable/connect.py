@@ -64,7 +64,7 @@ class Connector:
             self._sock = start_connect(target, self._pipe.bind, self._pipe.keepalive)
         except OSError as error:
             if error.errno in SHORTAGES:
-                self._shortage = self._failed(Reason.UNREACHED, error.errno or errno.EIO)
+                self._shortage = self._failed(Reason.SHORTAGE, error.errno or errno.EIO)
             if self._shortage is None and not isinstance(error, BlockingIOError):
                 self._advance(self._failed(Reason.UNREACHED, error.errno or errno.EIO))
             else:  # a UNIX listener's backlog is full, or others have all that there is
@@ -97,6 +97,8 @@ class Connector:
 
     def _failed(self, reason: Reason, error: int = 0) -> Ending:
         """What there is to be said of the present target."""
+        if reason is Reason.SHORTAGE:
+            return Ending(reason, self._pipe.role, error)
         side = CRYPT if self._pipe.role is Role.C else PLAIN
         return Ending(reason, self._pipe.role, error, side, target=self._targets[0])
 
