@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress
 
 MIB = 1 << 20
 CHUNK = 256 << 10
@@ -135,12 +135,8 @@ def main() -> int:
             daemon("-d", middle, target, key) as server,
             daemon("-e", source, middle, key) as client,
         ):
-            columns = (
-                "{task.description}",
-                BarColumn(),
-                DownloadColumn(True),
-                TransferSpeedColumn(),
-            )
+            # no speed: it is in the summary
+            columns = ("{task.description}", BarColumn(), DownloadColumn(True))
             with Progress(*columns, console=console) as progress:
                 begin = time.monotonic()
                 received, intact = transfer(source, total, progress)

@@ -59,12 +59,17 @@ def _run(log: Log, options: CtlOptions) -> int:
         return REFUSED
 
 
+def control_path(name: str) -> str:
+    """Where ``--name`` expects a control socket."""
+    return f"{DIRECTORY}/{name}.control"
+
+
 def _path(options: CtlOptions) -> str:
     """The control socket.  What the command line says goes before what the environment does."""
     if options.socket is not None:
         return options.socket
     if options.name is not None:
-        return f"{DIRECTORY}/{options.name}.control"
+        return control_path(options.name)
     path = os.environ.get("SPIPED_CONTROL")
     if not path:
         raise Usage("Which daemon is it? Use -s, --name, or SPIPED_CONTROL")

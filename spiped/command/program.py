@@ -38,6 +38,8 @@ def run_program(program: str, name: str, command: Callable[[Log], int]) -> int:
 
         log.refusal(error)
         _print(sys.stderr, usage(program))
+        if error.hint:
+            log.refusal(OperatorError(error.hint))
         return 1
     except OperatorError as error:
         log.refusal(error)

@@ -47,6 +47,7 @@ class Killing(Protocol):
     """A worker has been told to reset a connection."""
 
     done: bool | None  # whether it had that connection; None: it has not answered yet
+    on_done: Callable[[], None]  # called when it has answered
 
 
 class Daemon(Protocol):
@@ -78,6 +79,10 @@ class Daemon(Protocol):
     def stop(self) -> None:
         """As SIGINT does."""
 
+    @property
+    def log_level(self) -> str:
+        """Events of this level, and above it, are shown."""
+
     def set_log_level(self, name: str | None) -> None:
         """Show events of this level, and above it; None: what suits the sink."""
 
@@ -94,6 +99,7 @@ class Later(NamedTuple):
     look: Callable[[], Answer | None]  # to be asked again and again
     seconds: float  # from now on, at most; infinite: any time
     late: Answer  # the answer after that
+    about: str = ""  # the peer of the connection that it is about
 
 
 class Stream(NamedTuple):
@@ -111,6 +117,7 @@ class Commands:
         self._daemon = daemon
         self._view = view
         self._config = config
+        self.on_known: Callable[[], None] = lambda: None  # an answer that was `Later` is known
         self._verbs: dict[str, Callable[[list[str]], Outcome]] = {
             "show": self._show,
             "events": self._events,
@@ -143,7 +150,7 @@ class Commands:
         if more:
             raise Refusal(BAD_REQUEST, f"show {_brief(what)}: too much: {_brief(more[0])}")
         if what == "config":
-            return grant(config=self._config)
+            return grant(config=[self._in_force(option) for option in self._config])
         status = self._view.status()
         match what:
             case "":
@@ -162,6 +169,10 @@ class Commands:
                 return grant(version=status["version"], python=python, pid=status["pid"])
         raise Refusal(BAD_REQUEST, f"show: no such thing: {_brief(what)}; {_one_of(SHOWN)}")
 
+    def _in_force(self, option: dict[str, Any]) -> dict[str, Any]:
+        is_level = option["option"] == "--log-level"  # which `log` changes
+        return {**option, "value": self._daemon.log_level} if is_level else option
+
     def _events(self, words: list[str]) -> Stream:
         if words not in ([], ["-w"]):
             raise Refusal(BAD_REQUEST, f"events: too much: {_brief(words[0])}")
@@ -174,16 +185,20 @@ class Commands:
         if found is None:
             raise Refusal(BAD_REQUEST, "kill: the id of a connection is WORKER-NUMBER")
         missing = refuse(NOT_FOUND, f"There is no connection {found[0]}")
-        killing = self._daemon.kill(int(found[1]), int(found[2]))
+        worker, number = int(found[1]), int(found[2])
+        peer = self._view.peer_of(worker, number)
+        killing = self._daemon.kill(worker, number)
         if killing is None:
             return missing
+        killing.on_done = self.on_known
 
         def look() -> Answer | None:
             if killing.done is None:
                 return None
             return grant(killed=found[0]) if killing.done else missing
 
-        return Later(look, KILL_TIME, refuse(FAILED, f"Worker {found[1]} does not answer"))
+        late = refuse(FAILED, f"Worker {found[1]} does not answer")
+        return Later(look, KILL_TIME, late, peer)
 
     def _reload(self, words: list[str]) -> Answer:
         return _begun(self._daemon.request_reload())
@@ -278,16 +293,20 @@ def _connection_list(words: list[str]) -> dict[str, Any]:
         name, _, value = word.partition("=")
         if name == "sort" and value in CONNECTION_FIELDS:
             chosen["sort"] = value
+        elif name == "sort":
+            raise Refusal(
+                BAD_REQUEST, f"show connections: {_brief(word)}: {_one_of(CONNECTION_FIELDS)}"
+            )
         elif name == "order" and value in ("asc", "desc"):
             chosen["descending"] = value == "desc"
         elif name == "limit" and value.isascii() and value.isdigit() and len(value) < 10:
             chosen["limit"] = int(value)
-        elif name == "pipe" and value:
-            chosen["pipe"] = value
+        elif name in ("pipe", "peer") and value:
+            chosen[name] = value
         else:
             raise Refusal(
                 BAD_REQUEST,
                 f"show connections: {_brief(word)}: it is sort=FIELD, order=asc, order=desc,"
-                " limit=NUMBER or pipe=NAME",
+                " limit=NUMBER, pipe=NAME or peer=TEXT",
             )
     return chosen

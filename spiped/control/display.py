@@ -6,7 +6,8 @@ Nothing that came from outside reaches a terminal as what it is not: all of it i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from spiped.control.protocol import Answer
 from spiped.lean_typing import Any
@@ -36,6 +37,7 @@ LEFT_OUT = {"connections": ("worker", "pipe"), "workers": ("unauthenticated",)}
 
 BYTES = ("sealed", "opened", "sealed_rate", "opened_rate", "queued", "memory_bytes")
 SECONDS = ("age", "idle", "cpu_seconds")
+TIMES = ("resolved",)  # points in time
 
 
 def rows_of(what: str, answer: Answer) -> list[dict[str, Any]]:
@@ -121,6 +123,7 @@ def _overview(answer: Answer) -> str:
     ]
     if last.get("error"):
         lines.append(f"the last reload failed: {_plain(last['error'])}")
+    lines += _ended(answer)
     targets = [
         {"pipe": pipe.get("name"), **target}
         for pipe in _objects(answer.get("pipes"))
@@ -130,6 +133,16 @@ def _overview(answer: Answer) -> str:
     for what, given in (("pipes", answer), ("targets", {"targets": targets}), ("workers", answer)):
         parts.append(table(what, rows_of(what, given)))
     return "\n".join(parts)
+
+
+def _ended(answer: Answer) -> Iterator[str]:
+    """How many connections have ended for which reason, the most frequent first."""
+    for pipe in _objects(answer.get("pipes")):
+        ended = _object(_object(pipe.get("connections")).get("ended"))
+        counts = {cause: _number(count) for cause, count in ended.items()}
+        frequent = sorted(filter(counts.__getitem__, counts), key=lambda cause: -counts[cause])
+        if frequent:
+            yield "ended: " + ", ".join(f"{_plain(c)} {_plain(counts[c])}" for c in frequent)
 
 
 def table(what: str, rows: Iterable[dict[str, Any]]) -> str:
@@ -161,7 +174,11 @@ def _number(value: Any) -> float | int:
 def _for_people(name: str, value: Any) -> str:
     if value is None or value == "":
         return "-"
-    units: dict[tuple[str, ...], Callable[[float], str]] = {BYTES: size, SECONDS: duration}
+    units: dict[tuple[str, ...], Callable[[float], str]] = {
+        BYTES: size,
+        SECONDS: duration,
+        TIMES: point_in_time,
+    }
     for names, write in units.items():
         if name in names and _is_number(value):
             return write(value)
@@ -184,6 +201,14 @@ def duration(seconds: float) -> str:
         if whole >= long:
             return f"{whole // long}{unit}{whole % long // short:02d}{next_unit}"
     return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"
+
+
+def point_in_time(seconds: float) -> str:
+    """By the clock of this machine."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):  # another version may say anything
+        return _plain(seconds)
 
 
 def event(answer: Answer) -> str:

@@ -13,7 +13,7 @@ import struct
 import time
 from collections.abc import Collection
 
-from spiped.control.commands import UPGRADED, Commands, Daemon, Later, Stream
+from spiped.control.commands import UPGRADED, Commands, Daemon, Later, Outcome, Stream
 from spiped.control.protocol import (
     BAD_REQUEST,
     BUSY,
@@ -75,6 +75,7 @@ class Server:
         self._uids = frozenset(uids)
         self._daemon = daemon
         self.commands = commands
+        commands.on_known = self._answer_waiting
         self.log = log
         self._clients: set[Client] = set()
         self._readers: set[Client] = set()
@@ -139,10 +140,13 @@ class Server:
 
     def _look(self) -> None:
         self._looking = False
-        for client in list(self._clients):
-            client.look()
+        self._answer_waiting()
         if any(client.is_waiting for client in self._clients):
             self.look_later()
+
+    def _answer_waiting(self) -> None:
+        for client in list(self._clients):
+            client.look()
 
     # Events
 
@@ -158,10 +162,10 @@ class Server:
         for client in list(self._readers):
             client.deliver(line)
 
-    def audit(self, peer: Peer, what: str, answer: Answer) -> None:
-        """Leave a line that says who has changed what."""
+    def audit(self, peer: Peer, what: str, answer: Answer, about: str) -> None:
+        """Leave a line that says who has changed what; ``about``: the peer of the connection."""
         result = answer.get("result", "done") if answer["ok"] else answer["error"]
-        self.log.event(ControlRequest(peer.uid, peer.pid, what, result))
+        self.log.event(ControlRequest(peer.uid, peer.pid, what, result, about))
 
     # The end
 
@@ -288,15 +292,14 @@ class Client:
 
     def _answer(self, line: bytes) -> None:
         self._request = ""
+        log = self._server.log
+        log.hold_back()  # events that it causes: the line that says who has asked goes before them
         try:
-            if self._server.is_laden:
-                raise Refusal(BUSY, "Other clients have too much to read; come again")
-            words = words_of(line)
-            self._request = " ".join(words)
-            outcome = self._server.commands.perform(words)
+            outcome = self._perform(line)
         except Refusal as refusal:
+            outcome = None
             self._send(encode(refusal.answer))
-            return
+        effects = log.go_on()
         if isinstance(outcome, Later):
             self._later = outcome
             self._deadline = time.monotonic() + outcome.seconds
@@ -306,9 +309,20 @@ class Client:
             self._is_reader = True
             self._server.add_reader(self)  # first: it is forgotten if it turns out to be gone
             self._send(encode(grant()))
-        else:
+        elif outcome is not None:
             self._conclude(outcome)
-        self._proceed()
+        for event in effects:
+            log.event(event)
+        if outcome is not None:
+            self._proceed()
+
+    def _perform(self, line: bytes) -> Outcome:
+        """Raises Refusal."""
+        if self._server.is_laden:
+            raise Refusal(BUSY, "Other clients have too much to read; come again")
+        words = words_of(line)
+        self._request = " ".join(words)
+        return self._server.commands.perform(words)
 
     def look(self) -> None:
         """See whether the answer is known by now."""
@@ -318,14 +332,15 @@ class Client:
         if answer is None and time.monotonic() >= self._deadline:
             answer = self._later.late
         if answer is not None:
+            about = self._later.about
             self._later = None
-            self._conclude(answer)
+            self._conclude(answer, about)
             self._reactor.compute(self._go_on)
 
-    def _conclude(self, answer: Answer) -> None:
+    def _conclude(self, answer: Answer, about: str = "") -> None:
         """Send the answer to a request, of which others are to know if it has changed something."""
         if BY_NAME[self._request.partition(" ")[0]].changes:
-            self._server.audit(self._peer, self._request, answer)
+            self._server.audit(self._peer, self._request, answer, about)
         self._send(encode(answer))
 
     # Events

@@ -108,12 +108,18 @@ class View:
         return numbers, began, sealed, opened
 
     def connections(
-        self, sort: str = "age", descending: bool = True, limit: int = 100, pipe: str | None = None
+        self,
+        sort: str = "age",
+        descending: bool = True,
+        limit: int = 100,
+        pipe: str | None = None,
+        peer: str = "",
     ) -> dict[str, Any]:
-        """What `/connections` tells (docs/status.md)."""
+        """What `/connections` tells (docs/status.md); ``peer``: a part of the peer's address."""
         facts = self.facts()
         choose = heapq.nlargest if descending else heapq.nsmallest
-        if limit > 0 and pipe is None and sort in _FROM_COLUMNS:
+        total = self._counters.total(Field.ACTIVE)
+        if limit > 0 and pipe is None and not peer and sort in _FROM_COLUMNS:
             # most of the work would be for connections that are not listed
             places = list(self._places(facts, sort))
             there = len(places)
@@ -121,19 +127,33 @@ class View:
         else:
             rows = [r for r in self._rows(facts, self._all(facts)) if pipe in (None, r["pipe"])]
             there = len(rows)
+        hidden = max(0, total - there) if pipe is None else 0
+        total = max(total, there)
+        if peer:
+            rows = [row for row in rows if peer in row["peer"]]
+            total = len(rows)
         key = _sort_key(sort)
         if 0 < limit < len(rows):
             chosen = choose(limit, rows, key=key)
         else:
             chosen = sorted(rows, key=key, reverse=descending)
-        total = self._counters.total(Field.ACTIVE)
         return {
             "now": time.time(),
-            "total": max(total, there),
+            "total": total,
             "listed": len(chosen),
-            "hidden": max(0, total - there) if pipe is None else 0,
+            "hidden": hidden,
             "connections": chosen,
         }
+
+    def peer_of(self, worker: int, number: int) -> str:
+        """The peer of a connection; "" if it is not seen."""
+        for each in self.facts().get("workers", ()):
+            numbers = self._columns(each["slot"])[0] if each["id"] == worker else []
+            if number in numbers:
+                entries = self._counters.entries(each["slot"])
+                found = entry.read(entries, numbers.index(number))
+                return _name(found.peer) if found is not None else ""
+        return ""
 
     def _all(self, facts: Document) -> Iterator[tuple[int, int, int]]:
         """Worker, slot and index of all entries that have been used."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from spiped import __version__
 from spiped.lean_typing import Any
 from spiped.options.table import Option
-from spiped.options.values import Usage
+from spiped.options.values import Usage, unknown_option
 
 
 class Version(Exception):
@@ -79,7 +79,7 @@ def _long(word: str, rest: list[str], known: dict[str, Option]) -> tuple[str, Op
     name, equals, attached = word.partition("=")
     option = known.get(name)
     if option is None:
-        raise Usage(f"illegal option -- {word}")
+        raise unknown_option(word, name, known)
     if equals and not option.argument:
         raise Usage(f"illegal option -- {name}")
     if not option.argument:
@@ -94,7 +94,7 @@ def _letters(
         name, letters = f"-{letters[0]}", letters[1:]
         option = known.get(name)
         if option is None:
-            raise Usage(f"illegal option -- {name}")
+            raise unknown_option(name, name, known)
         if not option.argument:
             yield name, option, ""
             continue

@@ -234,7 +234,7 @@ OPTIONS = (
     Option(
         "",
         "--name",
-        "call the pipe this in messages (default: the source socket)",
+        "call the pipe this in messages and in the status (default: the source socket)",
         "name",
         values.label,
     ),

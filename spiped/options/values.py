@@ -7,7 +7,8 @@ the C program does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 
 from spiped.errors import OperatorError
 from spiped.lean_typing import NoReturn
@@ -24,6 +25,19 @@ BY_NAME, BY_NUMBER = "systemd:", "fd:"
 
 class Usage(OperatorError):
     """The usage text is to be printed, behind the lines of the error if there are any."""
+
+    hint = ""  # a line for the end of all that
+
+
+def unknown_option(word: str, name: str, known: Iterable[str]) -> Usage:
+    """No program has this option; ``word``: as it is to be called, ``name``: without argument."""
+    from difflib import get_close_matches  # only now: hardly anybody asks
+
+    error = Usage(f"illegal option -- {word}")
+    near = get_close_matches(name, [each for each in known if len(each) > 2], 1)
+    nearest = f"; the nearest is {near[0]}" if near else ""
+    error.hint = f"There is no option {name}{nearest}; --help lists all"
+    return error
 
 
 def _refuse(name: str, text: str, reason: str) -> NoReturn:
@@ -76,8 +90,13 @@ def source(name: str, text: str) -> str:
 
 
 def status(name: str, text: str) -> str:
-    """An address; a path may have ``unix:`` in front of it."""
-    return address(name, text.removeprefix("unix:"))
+    """An address; a path may have ``unix:`` in front of it, and then it need not be absolute."""
+    path = text.removeprefix("unix:")
+    if path and path != text:
+        return os.path.abspath(path)
+    if "/" in path and not path.startswith("/"):
+        _refuse(name, text, f"a UNIX socket needs an absolute path, or unix:{path}")
+    return address(name, path)
 
 
 def is_inherited(source: str) -> bool:

@@ -30,9 +30,9 @@ VERBS = (
         "show",
         "print how the daemon is, or a part of that",
         "[pipes | workers | connections [sort=FIELD] [order=asc | order=desc] [limit=NUMBER]"
-        " [pipe=NAME] | targets | config | version]",
+        " [pipe=NAME] [peer=TEXT] | targets | config | version]",
         SHOWN,
-        5,
+        6,
     ),
     Verb("events", "print what happens, as it happens, as JSON lines", "[-w]", ("-w",), 1),
     Verb("kill", "reset a connection", "ID", most=1, changes=True),
@@ -61,7 +61,7 @@ VERBS = (
         "print a list as a header line and rows, with tabs between the columns",
         "pipes | workers | connections | targets | config | version",
         SHOWN,
-        5,
+        6,
         is_request=False,
     ),
 )

@@ -54,7 +54,9 @@ BRIEF = {
 PLAIN_TEXTS = {
     Reason.SHED: "it had to make room for another one",
     Reason.TOO_MANY: "too many unauthenticated connections from this address",
-    Reason.SAME_ROLE: "the target encrypts (-e) as we do: one of the two ends has to decrypt (-d)",
+    Reason.SAME_ROLE: (
+        "the target encrypts (-e) as we do, or sends back what it is sent: it has to be a spiped -d"
+    ),
 }
 
 # {} is who it was about
@@ -79,11 +81,11 @@ LEFT_TEXTS = {
 
 SLOW_TEXTS = {
     (Role.S, Heard.NOTHING): "the client sent nothing",
-    (Role.S, Heard.SOMETHING): "the client did not say enough: is it a spiped or spipe?",
+    (Role.S, Heard.SOMETHING): "the client did not say enough: it hangs, or is no spiped or spipe",
     (Role.S, Heard.NONCE): "the client did not prove that it holds the key: does it decrypt (-d)?",
     (Role.S, Heard.PROOF): "the client does not take what it is sent",
-    (Role.C, Heard.NOTHING): "the target sent nothing: is it a spiped -d?",
-    (Role.C, Heard.SOMETHING): "the target did not say enough: is it a spiped -d?",
+    (Role.C, Heard.NOTHING): "the target sent nothing: it is full, hangs, or is no spiped -d",
+    (Role.C, Heard.SOMETHING): "the target did not say enough: it hangs, or is no spiped -d",
     (Role.C, Heard.NONCE): "the target did not answer: it is busy, or is no spiped -d",
     (Role.C, Heard.PROOF): "the target does not take what it is sent",
 }

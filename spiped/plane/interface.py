@@ -45,7 +45,7 @@ class Service(NamedTuple):
     on_end: Callable[[Ending], None]
     on_limit: Callable[[], None]  # there are as many connections as there may be
     on_overload: Callable[[], None]  # connections had to be refused (`Reason.OVERLOAD`)
-    on_shortage: Callable[[str], None]  # accepting pauses, for this reason
+    on_shortage: Callable[[int], None]  # accepting pauses, for this errno value
     on_drained: Callable[[], None]  # nobody is accepted any more, and the last one has ended
     tell_begun: bool = False  # of connections that have been accepted:
     on_begin: Callable[[int, object], None] = _nobody  # `Ending.number`, `Ending.peer`

@@ -164,7 +164,7 @@ class NativePlane:
         if wanted & lib.PLANE_OVERLOADED:
             self._service.on_overload()
         if wanted & lib.PLANE_CANNOT_ACCEPT:
-            self._service.on_shortage(os.strerror(lib.plane_accept_error(self._plane)))
+            self._service.on_shortage(lib.plane_accept_error(self._plane))
 
 
 class _Peer:

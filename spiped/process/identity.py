@@ -21,9 +21,9 @@ def look_up_identity(text: str) -> Identity:
     """What ``-u`` names: user, :group, or user:group.  A bare user brings its primary group."""
     user, colon, group = text.partition(":")
     if not text:
-        raise OperatorError('Need to specify user and/or group: ""', "Failed to drop privileges")
+        raise OperatorError('-u: Need to specify user and/or group: ""')
     if colon and not group:
-        raise OperatorError(f'Empty group name: "{text}"', "Failed to drop privileges")
+        raise OperatorError(f'-u: Empty group name: "{text}"')
     uid = gid = None
     if user:
         uid, gid = _look_up_user(user)
@@ -37,7 +37,7 @@ def _look_up_user(user: str) -> tuple[int, int | None]:
         entry = pwd.getpwnam(user)
     except KeyError:
         if not (user.isascii() and user.isdigit()):
-            raise OperatorError(f"No such user: {user}", "Failed to drop privileges") from None
+            raise OperatorError(f"-u: No such user: {user}") from None
         try:
             entry = pwd.getpwuid(int(user))
         except (KeyError, OverflowError):
@@ -50,7 +50,7 @@ def _look_up_group(group: str) -> int:
         return grp.getgrnam(group).gr_gid
     except KeyError:
         if not (group.isascii() and group.isdigit()):
-            raise OperatorError(f"No such group: {group}", "Failed to drop privileges") from None
+            raise OperatorError(f"-u: No such group: {group}") from None
         return int(group)
 
 

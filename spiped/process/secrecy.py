@@ -24,7 +24,7 @@ def allow_locked_memory() -> None:
             return
 
 
-def may_lock(length: int) -> bool:
-    """So much memory may be locked."""
+def lockable() -> int:
+    """How many bytes of memory may be locked; a large number if that is unlimited."""
     soft = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
-    return soft == resource.RLIM_INFINITY or length <= soft
+    return 2**62 if soft == resource.RLIM_INFINITY else soft

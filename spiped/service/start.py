@@ -60,7 +60,7 @@ from spiped.process import descriptors, identity, pid_file
 from spiped.process.cpus import available_cpus
 from spiped.process.daemonize import daemonize
 from spiped.process.fork import present_traceback
-from spiped.process.secrecy import allow_locked_memory, forbid_core_dumps, may_lock
+from spiped.process.secrecy import allow_locked_memory, forbid_core_dumps, lockable
 from spiped.process.signals import Signals, Stopped, die_of, stoppable
 from spiped.process.streams import detach_streams, keep_streams_open
 from spiped.process.title import name_process
@@ -98,6 +98,8 @@ def run(log: Log, options: DaemonOptions) -> int:
         if inheritance is None or not inheritance.is_rehearsal:  # whose text the daemon reads
             log.use_level(options.log_level)
             log.use_format(options.log_format)
+            if options.name != options.source:  # the operator has named it
+                log.use_pipe(options.name)
         keep_streams_open()
         # before anything else can have taken the number of a descriptor that is missing
         inherited = _inherit(log, options) if inheritance is None else None
@@ -390,7 +392,10 @@ class Start:
             return []
         from spiped.options.in_force import in_force  # few need it
 
-        return in_force(self._options)
+        unauthenticated = _limits(self._options).unauthenticated if self._options.decrypt else None
+        return in_force(
+            self._options._replace(workers=self._workers, max_unauthenticated=unauthenticated)
+        )
 
     def _about(self) -> About | None:
         options = self._options
@@ -562,8 +567,9 @@ class Start:
         wanted = _descriptors_wanted(options)
         if wanted is not None and descriptors.limit() < wanted:
             log.event(FewDescriptors(options.connections, wanted, descriptors.limit()))
-        if not (self._crypto.secrets_are_locked() and may_lock(self._most_secrets())):
-            log.event(SecretsNotLocked())
+        needed, limit = self._most_secrets(), lockable()
+        if limit < needed or not self._crypto.secrets_are_locked():
+            log.event(SecretsNotLocked(-(-needed // 1024), limit // 1024))
 
     def _most_secrets(self) -> int:
         """How much memory for secrets a process may come to need."""

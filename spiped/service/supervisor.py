@@ -26,7 +26,7 @@ from spiped.observe.log.events import (
     StoppingAtOnce,
     Totals,
 )
-from spiped.observe.log.kinds import DEBUG, INFO
+from spiped.observe.log.kinds import DEBUG, INFO, LEVELS, counted
 from spiped.observe.slot import Field
 from spiped.plane.interface import Wanted
 from spiped.plane.pipe_settings import PipeSettings
@@ -202,6 +202,11 @@ class Supervisor:
     def _is_over(self) -> bool:
         """Nobody is accepted any more."""
         return self.phase in (Phase.DRAINING, Phase.STOPPING)
+
+    @property
+    def log_level(self) -> str:
+        """The name of the level from which on events are shown."""
+        return next(name for name, level in LEVELS.items() if level == self._log.level)
 
     def set_log_level(self, name: str | None) -> None:
         """Show events of this level, and above it, from now on; None: as by default."""
@@ -483,7 +488,7 @@ class Supervisor:
         if self.phase is Phase.LAME_DUCK:
             return f"Leaving: clients are still accepted; {connections} connections"
         if self.phase is Phase.DRAINING:
-            return f"Stopping: {connections} connections are left"
+            return f"Stopping: {counted(connections, 'connection is left', 'connections are left')}"
         return "Starting" if self.phase is Phase.STARTING else "Stopping: connections are reset"
 
     def _remarks(self) -> str:
@@ -493,7 +498,7 @@ class Supervisor:
         remarks = [
             (self._reloading, "reloading"),
             (self._reload.failure != "", "the last reload failed, see the log"),
-            (older > 0, f"{older} older workers drain"),
+            (older > 0, counted(older, "older worker drains", "older workers drain")),
             (self.target_state.is_down, "the target is down"),
         ]
         return "".join(f"; {text}" for holds, text in remarks if holds)

@@ -7,6 +7,7 @@ be logged goes back over it; when it ends, the supervisor is gone, and the worke
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -29,7 +30,6 @@ from spiped.observe.log.events import (
     EventsLost,
     LimitReached,
     Overloaded,
-    Suppressed,
 )
 from spiped.observe.log.kinds import Event, encode
 from spiped.observe.log.rate_limit import BURST, INTERVAL, RateLimit
@@ -39,6 +39,7 @@ from spiped.plane.ending import Cause, Ending
 from spiped.plane.interface import PlaneMaker, Service, Wanted
 from spiped.plane.limits import Limits
 from spiped.plane.pipe_settings import PipeSettings
+from spiped.process import descriptors
 from spiped.process.fork import present_traceback
 from spiped.process.signals import HANDLED, unblock_signals
 from spiped.process.streams import detach_streams
@@ -47,10 +48,14 @@ from spiped.proto.terms import Heard, Role
 from spiped.sandbox import Sandbox
 from spiped.service.channel import Channel, Message
 from spiped.service.failures import Failures
+from spiped.service.rationed import Rationed
 
 # Bytes that may wait to be taken by the supervisor; what is to be said beyond that is lost.
 WAITING_MAX = 1 << 16
 LOSS_INTERVAL = 1.0  # seconds from one message about that to the next
+
+# Seconds from one message that connections have to wait to the next one for the same reason
+PAUSE = 10.0
 
 
 class WorkerSetup(NamedTuple):
@@ -117,8 +122,9 @@ class Worker:
 
     def __init__(self, setup: WorkerSetup, sock: socket.socket) -> None:
         self._setup = setup
-        self._rate_limit = RateLimit()
-        self._suppressed = 0  # events that the rate limit has held back
+        self._at_limit = Rationed(RateLimit(1, PAUSE), self._tell)
+        self._shortages = Rationed(RateLimit(1, PAUSE), self._tell)
+        self._overloads = Rationed(RateLimit(), self._tell)
         self._refused = 0  # connections, as far as that has been told
         self._reactor = Reactor()
         self._plane = setup.make_plane(self._reactor, setup.slot, setup.entries)
@@ -261,28 +267,19 @@ class Worker:
         return f"{self._setup.serial}-{number}"
 
     def _on_limit(self) -> None:
-        if self._admits():
-            self._tell(LimitReached(self._setup.name, self._setup.limits.connections))
+        limit = self._setup.limits.connections
+        self._at_limit.tell(lambda: LimitReached(self._setup.name, limit))
 
     def _on_overload(self) -> None:
-        if self._admits():
-            refused = self._setup.slot[Field.ENDED_OVERLOAD]
-            self._tell(Overloaded(self._setup.name, refused - self._refused))
-            self._refused = refused
+        self._overloads.tell(self._overloaded)
 
-    def _on_shortage(self, reason: str) -> None:
-        if self._admits():
-            self._tell(CannotAccept(self._setup.name, reason))
+    def _overloaded(self) -> Event:
+        before = self._refused
+        self._refused = self._setup.slot[Field.ENDED_OVERLOAD]
+        return Overloaded(self._setup.name, self._refused - before)
 
-    def _admits(self) -> bool:
-        """There may be one more event that anybody can cause."""
-        if not self._rate_limit.admits():
-            self._suppressed += 1
-            return False
-        if self._suppressed:
-            self._tell(Suppressed(self._suppressed))
-            self._suppressed = 0
-        return True
+    def _on_shortage(self, error: int) -> None:
+        self._shortages.tell(lambda: CannotAccept(self._setup.name, _shortage(error)))
 
     def _tell(self, event: Event) -> None:
         if self._channel.waiting <= WAITING_MAX:
@@ -299,3 +296,11 @@ class Worker:
         else:
             lost, self._untold = self._untold, 0
             self._tell(EventsLost(self._setup.name, lost))
+
+
+def _shortage(error: int) -> str:
+    """What the system has not enough of."""
+    reason = os.strerror(error)
+    if error != errno.EMFILE:
+        return reason
+    return f"{reason}: `ulimit -n` is {descriptors.limit()}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 
 from spiped.lean_typing import Any
 from spiped.service.channel import Channel
@@ -22,6 +23,7 @@ class Killing:
 
     def __init__(self) -> None:
         self.done: bool | None = None  # whether it had it; None: it has not answered yet
+        self.on_done: Callable[[], None] = lambda: None
 
 
 class WorkerProcess:
@@ -59,6 +61,7 @@ class WorkerProcess:
 
         def take(answer: dict[str, Any]) -> None:
             killing.done = answer.get("killed") is True
+            killing.on_done()
 
         if self.channel is not None:
             self.channel.ask({"do": "kill", "connection": number}, take)

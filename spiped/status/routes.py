@@ -80,7 +80,7 @@ class Routes:
         return _json(self._source.status())
 
     def _connections(self, request: Request) -> Answer:
-        query = _parameters(request.query, "sort", "order", "limit", "pipe")
+        query = _parameters(request.query, "sort", "order", "limit", "pipe", "peer")
         sort = _one_of("sort", query.get("sort", DEFAULT_SORT), CONNECTION_FIELDS)
         order = _one_of("order", query.get("order", DEFAULT_ORDER), ORDERS)
         limit = query.get("limit", str(DEFAULT_LIMIT))
@@ -90,7 +90,8 @@ class Routes:
         if pipe is not None:
             pipes = [each["name"] for each in self._source.facts().get("pipes", ())]
             _one_of("pipe", pipe, tuple(pipes))
-        return _json(self._source.connections(sort, order == "desc", int(limit), pipe))
+        peer = query.get("peer", "")
+        return _json(self._source.connections(sort, order == "desc", int(limit), pipe, peer))
 
     def _metrics(self, request: Request) -> Answer:
         content_type = exposition.choose(request.accept)

@@ -23,12 +23,13 @@ class Source(Protocol):
         """What `/status` tells, as JSON has it."""
 
     def connections(
-        self, sort: str, descending: bool, limit: int, pipe: str | None
+        self, sort: str, descending: bool, limit: int, pipe: str | None, peer: str
     ) -> dict[str, Any]:
         """What `/connections` tells, as JSON has it.
 
         ``sort``: one of `spiped.observe.view.CONNECTION_FIELDS`.  ``limit``: how many at most; 0:
-        all of them.  ``pipe``: only those of this one.
+        all of them.  ``pipe``: only those of this one.  ``peer``: only those whose peer's address
+        has this in it.
         """
 
     def families(self) -> list[Family]:

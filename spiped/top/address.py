@@ -45,6 +45,8 @@ def read_address(given: str | None, variable: str | None) -> Address:
     if "://" in text:
         place = _place_of_url(name, text)
     if not place.startswith("/") and not place.rpartition(":")[0]:
+        if "/" in place:
+            raise OperatorError(f"{name}: a UNIX socket needs an absolute path, or unix:{place}")
         raise OperatorError(f"{name}: not unix:PATH, HOST:PORT or http://HOST:PORT")
     return Address(name, place)
 

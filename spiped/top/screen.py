@@ -394,7 +394,7 @@ def _help(view: View, width: int) -> list[Text]:
         ("p Space        pause, go on", ""),
         ("/              filter the connections", ""),
         ("Esc            show all of them", ""),
-        ("Tab Shift-Tab  next table, or last", ""),
+        ("Tab Shift-Tab  next or previous table", ""),
         ("Up Down        scroll it", ""),
         ("PgUp PgDn      scroll it by pages", ""),
         ("Home End       first row, last row", ""),

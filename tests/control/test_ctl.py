@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from spiped import __version__
-from spiped.control.display import COLUMNS, duration, size
+from spiped.control.display import COLUMNS, duration, point_in_time, size
 from spiped.observe.view import CONNECTION_FIELDS
 from spiped.options.usage import help_text
 from spiped.options.verbs import SHOWN, VERBS
@@ -123,6 +124,23 @@ def test_show_is_for_people(stage: Stage, server: Controlled) -> None:
             assert len(lines) > 1
             assert all(line == line.rstrip() for line in lines)
     assert len(ctl(stage, server.path, "show", "workers").stdout.splitlines()) == 3
+
+
+def test_show_says_why_connections_have_ended(stage: Stage, server: Controlled) -> None:
+    client = stage.spiped("-e", server.daemon.source)
+    assert is_echoed(client.source)
+    assert is_echoed(client.source)
+    wait_until(
+        lambda: "\nended: ended 2\n" in ctl(stage, server.path, "show").stdout, "they have ended"
+    )
+
+
+def test_a_point_in_time_is_for_people(stage: Stage) -> None:
+    port = stage.echo().address.rpartition(":")[2]
+    server = controlled(stage, "-d", f"localhost:{port}")
+    shown = ctl(stage, server.path, "show", "targets").stdout
+    assert re.search(r" \d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", shown)
+    assert point_in_time(1e300) == "1e+300"
 
 
 def test_show_connections_says_what_it_leaves_out(stage: Stage, server: Controlled) -> None:

@@ -38,9 +38,10 @@ def server(stage: Stage) -> Controlled:
     return controlled(stage)
 
 
-def audited(server: Controlled, what: str, result: str) -> bool:
+def audited(server: Controlled, what: str, result: str, peer: str = "") -> bool:
     """The log says that we have asked for it."""
-    who = f"(asked for by user {os.getuid()}, process {os.getpid()})"
+    about = f"connection from {peer}; " if peer else ""
+    who = f"({about}asked for by user {os.getuid()}, process {os.getpid()})"
     return f": Control: {what}: {result} {who}\n" in server.log
 
 
@@ -71,6 +72,36 @@ def test_show_config_has_every_option_in_force(server: Controlled) -> None:
     assert config["--source"] == server.daemon.source
     assert config["--idle-timeout"] == "inf"
     assert config["--no-sandbox"] is False
+
+
+def test_show_config_has_what_follows_from_others(stage: Stage) -> None:
+    server = controlled(stage, "-d", None, "-n", "40", "--workers", "auto")
+    config = {each["option"]: each["value"] for each in server.ask("show config")["config"]}
+    assert config["--max-unauthenticated"] == 30
+    assert config["--workers"] == len(server.daemon.workers)
+    assert config["--log-level"] == "notice"
+    server.ask("log debug")
+    config = {each["option"]: each["value"] for each in server.ask("show config")["config"]}
+    assert config["--log-level"] == "debug"
+
+
+def test_show_connections_can_be_those_of_a_peer(stage: Stage, server: Controlled) -> None:
+    client = stage.spiped("-e", server.daemon.source)
+    with client.connect() as one, client.connect() as other:
+        assert echoes(one)
+        assert echoes(other)
+        peers = [row["peer"] for row in server.connections()]
+        for peer in peers:
+            shown = server.ask(f"show connections peer={peer}")
+            assert [row["peer"] for row in shown["connections"]] == [peer]
+            assert (shown["total"], shown["listed"], shown["hidden"]) == (1, 1, 0)
+        assert server.ask("show connections peer=127.0.0.1 limit=1")["total"] == 2
+        assert server.ask("show connections peer=192.0.2.1")["total"] == 0
+
+
+def test_a_field_that_is_none_is_answered_with_those_that_are(server: Controlled) -> None:
+    answer = server.ask("show connections sort=foo")
+    assert answer["error"].endswith(f"it is one of {', '.join(CONNECTION_FIELDS)}")
 
 
 def test_show_connections_can_be_sorted_and_limited(stage: Stage, server: Controlled) -> None:
@@ -109,7 +140,7 @@ def test_one_connection_among_a_thousand_is_found_and_ended(stage: Stage) -> Non
         assert chosen.read_all()[1] is False
         wait_until(lambda: len(server.connections()) == 999, "it is gone")
         assert all(echoes(peer) for peer in peers if peer is not chosen)
-    assert audited(server, f"kill {row['id']}", "done")
+    assert audited(server, f"kill {row['id']}", "done", row["peer"])
 
 
 @pytest.mark.usefixtures("plane")
@@ -130,6 +161,7 @@ def test_kill_ends_one_connection_once(stage: Stage) -> None:
         assert echoes(other)
         assert {row["id"] for row in server.connections()} == before - {row["id"]}
     wait_until(lambda: f"({row['id']}): killed after " in server.log, "the log has it")
+    assert server.log.index(f"kill {row['id']}: done") < server.log.index(": killed after ")
     assert audited(server, f"kill {row['id']}", f"There is no connection {row['id']}")
 
 
@@ -230,6 +262,7 @@ def test_drain_is_sigterm_and_a_second_one_no_more_than_that(
     assert server.daemon.wait() == 0
     assert not server.path.exists()
     assert audited(server, "drain", "begun")
+    assert server.log.index("Control: drain") < server.log.index("Stopping: ")
 
 
 def test_stop_is_sigint(stage: Stage, server: Controlled) -> None:
@@ -240,6 +273,7 @@ def test_stop_is_sigint(stage: Stage, server: Controlled) -> None:
         peer.read_to_reset()
     assert server.daemon.wait() == -signal.SIGINT
     assert audited(server, "stop", "begun")
+    assert server.log.index("Control: stop") < server.log.index("Stopping at once: ")
 
 
 def test_a_lame_duck_is_not_ready_and_can_be_asked(stage: Stage) -> None:
@@ -385,7 +419,8 @@ NO_REQUESTS = {
     "dump pipes": "No such request: dump",
     "show me": "show: no such thing: me; it is one of pipes,",
     "show pipes now": "show pipes: too much: now",
-    "show connections sort=taste": "show connections: sort=taste: it is sort=FIELD,",
+    "show connections sort=taste": "show connections: sort=taste: it is one of id, pipe,",
+    "show connections taste=sour": "show connections: taste=sour: it is sort=FIELD,",
     "show connections limit=-1": "show connections: limit=-1: it is",
     "show connections limit=99999999999": "show connections: limit=99999999999: it is",
     "show connections order=up": "show connections: order=up: it is",

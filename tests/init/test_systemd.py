@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from spiped.command.ctl import control_path
 from spiped.service.worker_process import ASK_INTERVAL, UNANSWERED_MAX
 from tests.daemons import Stage, is_gone, needs, ours, wait_until
 from tests.init.systems import INIT
@@ -62,6 +63,18 @@ def test_systemd_finds_nothing_wrong_with_the_socket(stage: Stage, unit: str) ->
 def test_the_watchdog_waits_twice_as_long_as_a_worker_may_hang() -> None:
     (seconds,) = settings("WatchdogSec")
     assert int(seconds) > 2 * (UNANSWERED_MAX + 1) * ASK_INTERVAL
+
+
+def test_spipedctl_finds_an_instance_by_its_name() -> None:
+    (command,) = settings("ExecStart")
+    words = command.replace("%t", "/run").replace("%i", "mail").split()
+    assert words[words.index("--control") + 1] == control_path("mail")
+
+
+def test_an_instance_that_stops_leaves_the_directory_that_all_share() -> None:
+    (directories,) = settings("RuntimeDirectory")
+    assert directories.split() == ["spiped", "spiped/%i"]
+    assert settings("RuntimeDirectoryPreserve") == ["yes"]
 
 
 def test_the_socket_has_the_name_that_the_settings_know() -> None:

@@ -232,6 +232,7 @@ def test_the_figures_are_shown() -> None:
     )
     lines = run.stdout.splitlines()
     assert lines[0] == "backend: native"
+    assert "a sample of work" in run.stdout
     for kernel in native.kernels():
         (line,) = [line for line in lines if line.split()[:2] == [kernel.primitive, kernel.name]]
         if kernel.state == "available":

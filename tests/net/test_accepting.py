@@ -31,7 +31,7 @@ from tests.net.voice import Voice, converse
 NO_LIMITS = Limits(connections=0)
 
 SHED, TOO_MANY = PLAIN_TEXTS[Reason.SHED], PLAIN_TEXTS[Reason.TOO_MANY]
-TOO_MANY_FILES = os.strerror(errno.EMFILE)
+TOO_MANY_FILES = errno.EMFILE
 AT_THE_LIMIT = "as many as there may be"
 OVERLOADED = "overloaded"
 TWO = (2).to_bytes(256, "big")  # the Diffie-Hellman value of a peer with forward secrecy
@@ -62,7 +62,7 @@ class Server:
         self.reasons: list[Reason] = []
         self.numbers: list[int] = []
         self.history: list[tuple[str, int, str]] = []
-        self.troubles: list[str] = []
+        self.troubles: list[str | int] = []  # an int: an errno value
         self.drained = 0
         self.active_when_told: list[int] = []
         targets = targets or (rig.network.refusing(),)

@@ -227,7 +227,8 @@ def test_a_shortage_of_descriptors_that_lasts_ends_that_connection_alone(
         outcome = rig.carry(role, accepted, target.address, timeout=0.2)
         want(rig, role, peer)
         rig.until(lambda: outcome.ending)
-        detail = "Too many open files in this process (`ulimit -n`), which is no fault of the target's"
+        reason = "Too many open files in this process (`ulimit -n`)"
+        detail = f"{reason}, which is no fault of the target's"
         assert outcome.ending == (Cause.CONNECT, detail, 0, 0)
         assert rig.slot[Field.ENDED_SHORTAGE] == 1
         rig.until(lambda: peer.ending == RESET)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spiped.observe.log.common import Refused
+from spiped.observe.log.common import LinesLost, Refused
 from spiped.observe.log.events import (
     ConnectionBegun,
     ConnectionFailed,
@@ -213,3 +213,10 @@ def test_started_is_a_notice_in_plain_words() -> None:
     event = Started("1", "mail", "[192.0.2.1]:8025", "[127.0.0.1]:25", 2)
     assert NAMES[level_of(event)] == "notice"
     assert text_of(event) == "Started: version 1, 2 workers, [192.0.2.1]:8025 to [127.0.0.1]:25"
+
+
+def test_one_is_one_and_what_is_not_known_is_no_mistake() -> None:
+    """A worker of another version may not know how many there are."""
+    for number, words in ((1, "1 line is"), (0, "0 lines are"), (12, "12 lines are")):
+        assert text_of(LinesLost(number)).startswith(f"{words} missing here: ")
+    assert text_of(decode({"name": "LinesLost", "fields": {}})).endswith("could not be written")

@@ -80,7 +80,7 @@ def counters() -> int:
 
 
 def work(sock: socket.socket) -> None:
-    """What the supervisor of any release relies on: answers, and the orders to drain and to stop."""
+    """What the supervisor of any release relies on: answers, the orders to drain and to stop."""
     for line in sock.makefile("rb"):
         if not line.strip():
             continue

@@ -26,7 +26,9 @@ NOT_SERVED = (
 WITHOUT_A_WORD = (
     "the target ended the connection without a word: it is no spiped -d, or cannot take more"
 )
-SAME_ROLE = "the target encrypts (-e) as we do: one of the two ends has to decrypt (-d)"
+SAME_ROLE = (
+    "the target encrypts (-e) as we do, or sends back what it is sent: it has to be a spiped -d"
+)
 NO_PROOF = "the client did not prove that it holds the key: does it decrypt (-d)?"
 
 CLIENT = r"(?:\[[^]]*\]:\d+|a local client) \(\d+-\d+\)"

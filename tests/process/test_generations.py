@@ -63,7 +63,8 @@ def test_any_number_of_generations_drains_and_none_is_in_the_way(
         assert not any(is_echoed(client.source) for client in clients[-2:-1])
         key.write_bytes(b"%32d" % (number + 1))
         replace(server, log, signal.SIGUSR2 if number % 5 == 4 else signal.SIGHUP)
-        assert f"; {number + 1} older workers drain\n" in log.read_text()
+        drain = "worker drains" if number == 0 else "workers drain"
+        assert f"; {number + 1} older {drain}\n" in log.read_text()
     assert len(server.workers) == MANY + 1
     assert all(echoes(peer, os.urandom(5000)) for peer in open_ones)
     for peer in open_ones:
@@ -103,7 +104,7 @@ def test_connections_have_as_much_time_as_the_drain_timeout_gives_them(
     assert echoes(old)
     assert old.read_to_reset() == b""
     wait_until(lambda: len(server.workers) == 1, "the old worker has left")
-    assert "Drain timeout: connections of generation 1 are reset (1 workers end)" in log.read_text()
+    assert "Drain timeout: connections of generation 1 are reset (1 worker ends)" in log.read_text()
     assert echoes(new)
 
 
@@ -119,7 +120,7 @@ def test_an_upgrade_gives_connections_no_more_time(
         replace(server, log, signal.SIGUSR2)
     new = connect(client, peers)
     assert old.read_to_reset() == b""
-    assert "Drain timeout: connections of generation 1 are reset (1 workers end)" in log.read_text()
+    assert "Drain timeout: connections of generation 1 are reset (1 worker ends)" in log.read_text()
     assert echoes(new)
 
 

@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +19,12 @@ from typing import Any, BinaryIO
 import pytest
 
 from spiped.observe.log.common import Remark
+from spiped.observe.log.events import Suppressed
+from spiped.observe.log.kinds import Event
 from spiped.observe.log.log import Log
+from spiped.observe.log.rate_limit import RateLimit
+from spiped.service.rationed import Rationed
+from spiped.service.worker import PAUSE
 from tests.daemons import (
     PATIENCE,
     Daemon,
@@ -114,13 +120,27 @@ def test_failed_connections_are_listed_up_to_a_rate_and_the_others_counted(
 
 def test_the_limit_is_not_mentioned_for_every_connection_that_reaches_it(stage: Stage) -> None:
     server = stage.spiped("-d", "[127.0.0.1]:1", "--workers", "1", "-n", "2")
+    begin = time.monotonic()
     with server.connect() as first:
         first.receive(32)
         for _ in range(100):
             with server.connect() as second:
                 second.receive(32)
-    wait_until(lambda: "Maximum number of connections (2) reached" in server.said, "it is said")
+    message = "Maximum number of connections (2) reached: others wait until one ends\n"
+    wait_until(lambda: message in server.said, "it is said")
+    assert server.said.count(message) <= 1 + (time.monotonic() - begin) / PAUSE
     assert server.said.count("\n") < 50
+
+
+def test_what_comes_too_fast_is_counted() -> None:
+    told: list[Event] = []
+    rationed = Rationed(RateLimit(1, 0.05), told.append)
+    asked = 0
+    while not told or not isinstance(told[-1], Suppressed):
+        rationed.tell(lambda: Remark("again"))
+        asked += 1
+    assert all(isinstance(each, Remark) for each in told[:-1])
+    assert told[-1].number == asked - len(told[:-1])
 
 
 def test_a_log_file_that_has_become_a_pipe_holds_up_nobody(stage: Stage) -> None:
@@ -294,6 +314,33 @@ def test_the_journal_gets_lines_for_programs_with_their_priority(
     line = there.readline()
     assert line.startswith(b"<5>{")
     assert json.loads(line[3:])["event"] == "started"
+
+
+# The name of the pipe
+
+
+def test_text_names_the_pipe_that_has_a_name(stage: Stage) -> None:
+    server = stage.spiped("-d", "[127.0.0.1]:1", "--name", "mail", "--log-level", "notice")
+    fail(server)
+    server.wait_to_say("spiped[mail]: connection from ")
+    server.signal(signal.SIGUSR2)
+    server.wait_to_say("spiped[mail]: Reloaded: ")
+    assert all(line.startswith("spiped[mail]: ") for line in server.said.splitlines())
+
+
+def test_text_in_a_file_names_the_pipe_that_has_a_name(stage: Stage) -> None:
+    log = stage.directory / "log"
+    stage.spiped("-d", "[127.0.0.1]:1", "--name", "mail", "--log-file", str(log))
+    wait_until(lambda: " spiped[mail]: Started: version " in log.read_text(), "it is there")
+
+
+def test_text_in_the_journal_names_the_pipe_that_has_a_name(
+    stage: Stage, stream: tuple[BinaryIO, BinaryIO]
+) -> None:
+    here, there = stream
+    stage.env["JOURNAL_STREAM"] = journal_of(here)
+    stage.spiped("-d", "[127.0.0.1]:1", "--name", "mail", stderr=here)
+    assert there.readline().startswith(b"<5>mail: Started: version ")
 
 
 @pytest.mark.parametrize("other", ["1:1", "", ":", "x"])

@@ -266,15 +266,15 @@ def test_a_stream_of_the_command_stays_the_log(stage: Stage, name: str) -> None:
 
 def test_start_reload_and_end_are_in_the_log(stage: Stage, log: Path) -> None:
     server = start(stage, log, background=True)
-    wait_for(log, f"Started: version 1.0.0, 1 workers, {server.source} to ")
+    wait_for(log, f"Started: version 1.0.0, 1 worker, {server.source} to ")
     reload(server, log)
     client = stage.spiped("-e", server.source)
     with client.connect() as peer:
         assert echoes(peer)
         reload(server, log)
-        wait_for(log, "Reloaded: generation 3 serves; 1 older workers drain")
+        wait_for(log, "Reloaded: generation 3 serves; 1 older worker drains")
         server.signal(signal.SIGTERM)
-        wait_for(log, "Stopping: 1 connections may go on until they end")
+        wait_for(log, "Stopping: 1 connection may go on until it ends")
     server.wait_until_gone()
     assert content(log).splitlines()[-1].endswith(" spiped: Stopped")
 

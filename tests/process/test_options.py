@@ -486,6 +486,26 @@ def test_a_mistake_is_named_before_the_usage(stage: Stage, words: list[str], lin
     assert result.stderr.startswith(f"{line}\nusage: spiped ")
 
 
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("-x", "There is no option -x; --help lists all"),
+        ("--foo=bar", "There is no option --foo; --help lists all"),
+        ("--sylog", "There is no option --sylog; the nearest is --syslog; --help lists all"),
+        ("--worker=2", "There is no option --worker; the nearest is --workers; --help lists all"),
+    ],
+)
+def test_the_last_line_says_which_option_there_is_not(stage: Stage, word: str, hint: str) -> None:
+    result = stage.run(ours("spiped"), *COMPLETE, word, text=True)
+    assert result.stderr.splitlines()[-1] == f"spiped: {hint}"
+
+
+def test_a_path_in_front_of_which_stands_unix_may_be_relative() -> None:
+    assert parsed("--status", "unix:run/x").status == (os.path.abspath("run/x"),)
+    with pytest.raises(OperatorError, match="--status run/x: a UNIX socket needs an absolute path"):
+        parsed("--status", "run/x")
+
+
 def test_a_wrong_number_is_named_without_usage(stage: Stage) -> None:
     result = stage.run(ours("spiped"), "-n", "abc")
     assert result.returncode == 1

@@ -108,9 +108,10 @@ def test_a_worker_without_descriptors_harms_no_connection_and_recovers(
     (worker,) = pair.end(role).workers
     _, most = psutil.Process(worker).rlimit(resource.RLIMIT_NOFILE)
     spare = 10  # five connections, or four and a half
-    psutil.Process(worker).rlimit(resource.RLIMIT_NOFILE, (descriptors(worker) + spare, most))
+    limit = descriptors(worker) + spare
+    psutil.Process(worker).rlimit(resource.RLIMIT_NOFILE, (limit, most))
     clients = [pair.e.connect().send(b"hello") for _ in range(20)]
-    pair.end(role).wait_to_say("Too many open files")
+    pair.end(role).wait_to_say(f"Too many open files: `ulimit -n` is {limit}\n")
     assert carries_on(bystander, stage)
     for client in clients:
         client.close()

@@ -513,6 +513,7 @@ def test_little_lockable_memory_is_warned_of_once_and_enough(stage: Stage) -> No
     client = stage.spiped("-e", server.source, beginning=[*beginning, *words])
     assert is_echoed(client.source)
     assert server.said.count("RLIMIT_MEMLOCK") == 1
+    assert "400 KiB are needed, `ulimit -l` is 0\n" in server.said
     for pid in (server.pid, *server.workers):
         assert status(pid, "VmLck") == 0
 

@@ -137,7 +137,7 @@ def test_workers_that_drain_are_in_the_status(stage: Stage) -> None:
     with daemon.connect() as peer:
         assert echoes(peer)
         reload(manager, daemon)
-        manager.wait_for_status("Serving: 2 workers; 1 older workers drain")
+        manager.wait_for_status("Serving: 2 workers; 1 older worker drains")
     wait_until(lambda: manager.status == "Serving: 2 workers", "it has left")
 
 
@@ -206,7 +206,7 @@ def test_the_end_is_told_at_once_and_may_take_as_long_as_it_takes(stage: Stage) 
         stopping = manager.wait_for("STOPPING")
         assert stopping.sender == daemon.pid
         assert stopping.told["EXTEND_TIMEOUT_USEC"] == "30000000"
-        assert stopping.told["STATUS"] == "Stopping: 1 connections are left"
+        assert stopping.told["STATUS"] == "Stopping: 1 connection is left"
         wait_until(lambda: len(manager.all("EXTEND_TIMEOUT_USEC")) >= 3, "and again and again")
         assert echoes(peer)
     assert daemon.wait() == 0

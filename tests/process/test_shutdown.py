@@ -127,7 +127,7 @@ def test_after_the_shutdown_delay_it_ends_as_it_would_have_without(
     client = connect(daemon, peers)
     leave(daemon)
     wait_until(lambda: not is_listening(daemon.source), "it listens no more")
-    daemon.wait_to_say("Stopping: 1 connections may go on until they end\n")
+    daemon.wait_to_say("Stopping: 1 connection may go on until it ends\n")
     assert echoes(client)
     assert client.finish().read_to_end() == b""
     assert daemon.wait() == 0

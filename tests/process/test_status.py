@@ -318,7 +318,7 @@ def test_a_target_that_is_down_does_not_matter_to_readiness(stage: Stage) -> Non
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may mount files over others")
 def test_a_name_that_stands_for_nothing_any_more_is_told(stage: Stage) -> None:
     address, hosts = stage.address("unix"), Path(stage.write("hosts", b"127.0.0.1 now.example\n"))
-    mount = "mount --bind $0 /etc/hosts && exec \"$@\""
+    mount = 'mount --bind $0 /etc/hosts && exec "$@"'
     beginning = (needs("unshare"), "--mount", "--propagation", "private", "sh", "-c", mount)
     port = stage.echo().address.rpartition(":")[2]
     options = ("--status", address)

@@ -179,7 +179,7 @@ def test_connections_of_old_workers_go_on_and_count_and_workers_leave_with_their
         upgrade(stage, server, keeping=1)
         upgrade(stage, server, keeping=1)  # adopted for the second time
         assert echoes(peer, b"x" * 100_000)
-        wait_for_totals(stage, server, "1 connections now, 1 accepted, 1 established")
+        wait_for_totals(stage, server, "1 connection now, 1 accepted, 1 established")
         assert peer.finish().read_to_end() == b""
     wait_until(lambda: len(server.workers) == WORKERS, "the old worker has left")
     wait_for_totals(
@@ -546,11 +546,11 @@ def test_counts_survive_an_upgrade_that_counts_in_another_layout(
         upgrade(stage, server, keeping=1)
         assert echoes(peer)
         assert is_echoed(client.source)
-        wait_for_totals(stage, server, "1 connections now, 2 accepted, 2 established")
+        wait_for_totals(stage, server, "1 connection now, 2 accepted, 2 established")
         release.publish("3", "import spiped.observe.slot as slot; slot.SLOT_BYTES = 2048")
         upgrade(stage, server, keeping=1)
         assert is_echoed(client.source)
-        wait_for_totals(stage, server, "1 connections now, 3 accepted, 3 established")
+        wait_for_totals(stage, server, "1 connection now, 3 accepted, 3 established")
         assert echoes(peer)
         assert peer.finish().read_to_end() == b""
     wait_until(lambda: len(server.workers) == WORKERS, "the old worker has left")

@@ -250,7 +250,8 @@ def test_the_limit_of_connections_holds_over_all_workers(stage: Stage) -> None:
     clients = [daemon.connect().send(bytes([number])) for number in range(5)]
     accepted = [listener.accept() for _ in clients]
     targets = {target.receive(1)[0]: target for target in accepted}
-    daemon.wait_to_say("spiped: Maximum number of connections (5) reached\n")
+    reached = "Maximum number of connections (5) reached: others wait until one ends"
+    daemon.wait_to_say(f"spiped: {reached}\n")
     waiting = [daemon.connect().send(b"let me in") for _ in range(3)]
     for number, client in enumerate(clients):  # all five go on, and nobody else gets in
         client.send(b"I am in")

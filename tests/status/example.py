@@ -28,6 +28,9 @@ ENDED = {
     Field.ENDED_UNREACHED: 12,
     Field.ENDED_PLAIN_LOST: 9,
     Field.ENDED_BAD_TAG: 1,
+    Field.ENDED_LEFT: 2_004,
+    Field.ENDED_ABORTED: 15,
+    Field.ENDED_KILLED: 3,
 }
 
 OWN = "document.title='owned'"

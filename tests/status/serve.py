@@ -24,8 +24,8 @@ from spiped.observe.view import View
 from spiped.process.fork import fork
 from spiped.sandbox import Sandbox
 from spiped.service.listener import listen
-from spiped.status.page import load
 from spiped.status.child import LAST_WORDS_MAX, StatusSetup, run
+from spiped.status.page import load
 from tests.status.example import Daemon, Scenario, counters_for
 
 INTERVAL = 0.1  # seconds in which the daemon carries something

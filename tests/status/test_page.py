@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from spiped import __version__
+from spiped.observe.slot import Field
 from tests.daemons import free_port, wait_until
 from tests.status.browser import Browser, Page, browser
+from tests.status.example import ENDED
 from tests.status.rig import Status, ask, serving
 
 pytestmark = pytest.mark.acceptance  # which has a browser
@@ -125,7 +127,13 @@ def test_the_other_tables_are_sorted_by_a_click(page: Page) -> None:
     click(page, "#causes th[data-field=count] button")
     values = page.value(counts)
     assert values == sorted(values)
-    assert len(values) == 8
+    assert len(values) == len(ENDED)
+
+
+def test_only_connections_that_failed_count_as_failed(page: Page) -> None:
+    no_failures = {Field.ENDED_CLEAN, Field.ENDED_LEFT, Field.ENDED_ABORTED, Field.ENDED_KILLED}
+    failed = sum(count for field, count in ENDED.items() if field not in no_failures)
+    assert text(page, "#failed") == f"{failed:,}"
 
 
 def test_a_filter_leaves_the_rows_that_have_all_words(page: Page) -> None:

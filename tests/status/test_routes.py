@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -116,6 +117,14 @@ def test_the_list_can_be_of_one_pipe(status: Status) -> None:
     assert [row["pipe"] for row in content["connections"]] == ["mail"] * 3
 
 
+def test_the_list_can_be_of_one_peer(status: Status) -> None:
+    (first, *_) = json.loads(ask(status.tcp, "/connections?limit=0").text)["connections"]
+    content = json.loads(ask(status.tcp, f"/connections?peer={quote(first['peer'])}").text)
+    assert first["id"] in [row["id"] for row in content["connections"]]
+    assert all(first["peer"] in row["peer"] for row in content["connections"])
+    assert content["total"] == content["listed"] == len(content["connections"]) < 240
+
+
 @pytest.mark.parametrize(
     ("query", "told"),
     [
@@ -127,6 +136,7 @@ def test_the_list_can_be_of_one_pipe(status: Status) -> None:
         ("limit=%D9%A3", "limit is how many"),
         ("limit=", "limit is how many"),
         ("pipe=mule", "pipe is one of mail"),
+        ("peer=1&peer=2", "once each"),
         ("limit=1&limit=2", "once each"),
         ("colour=red", "sort, order, limit, pipe"),
     ],

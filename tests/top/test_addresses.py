@@ -73,6 +73,7 @@ def test_the_variable_stands_in_for_the_option_and_the_option_goes_first(
         (None, "", "give --status, or set SPIPED_STATUS"),
         ("", "/socket", "the address is empty"),
         ("unix:", None, "the path of a socket is missing"),
+        ("run/x", None, "a UNIX socket needs an absolute path, or unix:run/x"),
         ("host", None, "not unix:PATH, HOST:PORT or http://HOST:PORT"),
         (":80", None, "not unix:PATH, HOST:PORT or http://HOST:PORT"),
         ("https://host:80", None, "speaks HTTP only"),

@@ -63,7 +63,9 @@ class LogNotReopened(Record):
     reason: str
 
 
-@event(WARNING, "{number} lines are missing here: they could not be written")
+@event(
+    WARNING, "{number:line is missing here: it|lines are missing here: they} could not be written"
+)
 class LinesLost(Record):
     """The log can be written to again: nobody had read it, or its disk was full."""
 

@@ -58,7 +58,7 @@ class UpgradeOutOfReach(Record):
 
 @event(
     WARNING,
-    "Warning: {connections} connections (-n) need {needed} file descriptors,"
+    "Warning: {connections:connection (-n) needs|connections (-n) need} {needed} file descriptors,"
     " and the limit is {limit} (ulimit -n)",
 )
 class FewDescriptors(Record):
@@ -83,12 +83,24 @@ class SandboxChosen(Record):
     parts: str
 
 
-@event(WARNING, "Warning: RLIMIT_MEMLOCK is too small to keep all secrets out of swap")
+def _secrets_not_locked(event: SecretsNotLocked) -> str:
+    if event.limit < event.needed:
+        return (
+            "Warning: RLIMIT_MEMLOCK is too small to keep all secrets out of swap:"
+            f" {event.needed} KiB are needed, `ulimit -l` is {event.limit}"
+        )
+    return "Warning: the system locks no memory, so secrets may get into swap"
+
+
+@event(WARNING, _secrets_not_locked)
 class SecretsNotLocked(Record):
-    """Secrets may get into swap space."""
+    """Secrets may get into swap space: so many KiB should be locked, and so many may be."""
+
+    needed: int
+    limit: int
 
 
-@event(NOTICE, "Started: version {version}, {workers} workers, {source} to {target}")
+@event(NOTICE, "Started: version {version}, {workers:worker|workers}, {source} to {target}")
 class Started(Record):
     """All workers are ready."""
 
@@ -102,7 +114,10 @@ class Started(Record):
 # Reload, upgrade, end
 
 
-@event(NOTICE, "Reloaded: generation {generation} serves; {draining} older workers drain")
+@event(
+    NOTICE,
+    "Reloaded: generation {generation} serves; {draining:older worker drains|older workers drain}",
+)
 class Reloaded(Record):
     """A new generation of workers has taken over."""
 
@@ -113,7 +128,8 @@ class Reloaded(Record):
 
 @event(
     WARNING,
-    "Drain timeout: connections of generation {generation} are reset ({workers} workers end)",
+    "Drain timeout: connections of generation {generation} are reset"
+    " ({workers:worker ends|workers end})",
 )
 class DrainTimedOut(Record):
     """Connections of before a reload or an upgrade have had the time that they were given."""
@@ -156,7 +172,11 @@ class LameDuck(Record):
     seconds: float
 
 
-@event(NOTICE, "Stopping: {connections} connections may go on until they end")
+@event(
+    NOTICE,
+    "Stopping: "
+    "{connections:connection may go on until it ends|connections may go on until they end}",
+)
 class Stopping(Record):
     """SIGTERM, or the end of --shutdown-delay: nobody is accepted any more."""
 
@@ -184,7 +204,7 @@ class Stopped(Record):
 
 @event(
     ASKED_FOR,
-    "{active} connections now, {accepted} accepted, {established} established;"
+    "{active:connection|connections} now, {accepted} accepted, {established} established;"
     " {sealed_bytes} bytes encrypted, {opened_bytes} decrypted",
 )
 class Totals(Record):
@@ -197,14 +217,21 @@ class Totals(Record):
     opened_bytes: int
 
 
-@event(ASKED_FOR, "Control: {what}: {result} (asked for by user {by_uid}, process {by_pid})")
+def _control_request(event: ControlRequest) -> str:
+    about = f"connection from {event.peer}; " if event.peer else ""
+    who = f"asked for by user {event.by_uid}, process {event.by_pid}"
+    return f"Control: {event.what}: {event.result} ({about}{who})"
+
+
+@event(ASKED_FOR, _control_request)
 class ControlRequest(Record):
-    """Somebody has used the control socket to change something."""
+    """Somebody has used the control socket to change something; `peer` is that of a `kill`."""
 
     by_uid: int
     by_pid: int
     what: str
     result: str
+    peer: str
 
 
 # Workers
@@ -384,7 +411,7 @@ class ConnectionLeft(Record):
     cause: str
 
 
-@event(WARNING, "Maximum number of connections ({limit}) reached")
+@event(WARNING, "Maximum number of connections ({limit}) reached: others wait until one ends")
 class LimitReached(Record):
     """There are as many connections as there may be; more wait to be accepted."""
 
@@ -421,7 +448,7 @@ class MoreFailed(Record):
     detail: str
 
 
-@event(WARNING, "{number} more messages like the last are left out")
+@event(WARNING, "{number:more message like the last is|more messages like the last are} left out")
 class Suppressed(Record):
     """Events that anybody can cause and that came too fast to be logged one by one."""
 
@@ -431,7 +458,10 @@ class Suppressed(Record):
 # The log itself
 
 
-@event(WARNING, "{number} messages of a worker are lost: they came too fast")
+@event(
+    WARNING,
+    "{number:message of a worker is lost: it|messages of a worker are lost: they} came too fast",
+)
 class EventsLost(Record):
     """More connections begin and end than the log can tell of."""
 

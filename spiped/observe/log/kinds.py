@@ -71,7 +71,27 @@ def name_of(event: Event) -> str:
 def text_of(event: Event) -> str:
     """The event for people, in one line."""
     text = KINDS[type(event).__name__].text
-    return printable(text.format_map(event._asdict()) if isinstance(text, str) else text(event))
+    if not isinstance(text, str):
+        return printable(text(event))
+    return printable(text.format_map({name: _Shown(v) for name, v in event._asdict().items()}))
+
+
+class _Shown:
+    """A value in a template; ``{workers:worker|workers}`` is how many, in words that fit."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __format__(self, spec: str) -> str:
+        one, bar, many = spec.partition("|")
+        return counted(self._value, one, many) if bar else format(self._value, spec)
+
+
+def counted(number: Any, one: str, many: str) -> str:
+    """A number, and what there is of it; one that is not known may be any text."""
+    return f"{number} {one if number == 1 else many}"
 
 
 def more_of(event: Event) -> list[str]:

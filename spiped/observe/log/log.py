@@ -7,7 +7,15 @@ from collections.abc import Callable
 from spiped.errors import OperatorError, describe_open
 from spiped.lean_typing import TYPE_CHECKING
 from spiped.observe.log.common import LinesLost, LogNotReopened, NoSyslog, Refused
-from spiped.observe.log.kinds import ASKED_FOR, LEVELS, NOTICE, Event, level_of, more_of, text_of
+from spiped.observe.log.kinds import (
+    ASKED_FOR,
+    LEVELS,
+    NOTICE,
+    Event,
+    level_of,
+    more_of,
+    text_of,
+)
 from spiped.observe.log.printable import printable
 from spiped.observe.log.sinks import LINE_MAX, FileSink, Sink, StderrSink, SyslogSink
 
@@ -21,12 +29,18 @@ class Log:
     def __init__(self, name: str) -> None:
         """Begin with text on standard error; ``name``: the program's, with which a line begins."""
         self.name = printable(name)
+        self._pipe = ""  # its name, if lines of text are to have it
         self.lines_lost = 0  # so far: could not be written
         self._untold = 0  # of these, no line has told
         self._level: int | None = None  # None: the sink's
         self._format: Format | None = None  # None: text
         self._sink: Sink = StderrSink()
+        self._held: list[Event] | None = None  # while events are held back
         self.tap: Callable[[Event], None] | None = None  # hears of all events, shown or not
+
+    def use_pipe(self, name: str) -> None:
+        """Name the pipe in every line of text."""
+        self._pipe = printable(name)
 
     def use_level(self, name: str | None) -> None:
         """Show events of this level, and above it; None: what suits the sink."""
@@ -43,12 +57,20 @@ class Log:
 
             self._format = FORMATS[name]
 
+    @property
+    def level(self) -> int:
+        """Events of this level, and above it, are shown."""
+        return self._sink.level if self._level is None else self._level
+
     def shows(self, level: int) -> bool:
         """An event of this level would be shown."""
-        return level <= (self._sink.level if self._level is None else self._level)
+        return level <= self.level
 
     def event(self, event: Event) -> None:
         """Show an event, if it is important enough."""
+        if self._held is not None:
+            self._held.append(event)
+            return
         if self.tap is not None:
             self.tap(event)
         if not self.shows(level_of(event)):
@@ -57,6 +79,15 @@ class Log:
             untold, self._untold = self._untold, 0
             if not self._write(LinesLost(untold)):
                 self._untold += untold
+
+    def hold_back(self) -> None:
+        """Keep events until `go_on`: one that is not known yet is to stand before them."""
+        self._held = []
+
+    def go_on(self) -> list[Event]:
+        """Show events at once again; returns those that have been held back."""
+        held, self._held = self._held or [], None
+        return held
 
     def refusal(self, error: OperatorError) -> None:
         """Show the lines of an error."""
@@ -75,7 +106,7 @@ class Log:
     def _lines(self, event: Event) -> list[str]:
         if self._format is not None:
             return [self._format(event, LINE_MAX)]
-        beginning = self._sink.beginning(self.name)
+        beginning = self._sink.beginning(self.name, self._pipe)
         return [beginning + line for line in (text_of(event), *more_of(event))]
 
     # Sinks

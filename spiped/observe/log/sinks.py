@@ -27,14 +27,18 @@ class Sink(Protocol):
 
     level: int  # from which on events are shown here, unless the operator says otherwise
 
-    def beginning(self, name: str) -> str:
-        """What a line of text of this program begins with here."""
+    def beginning(self, name: str, pipe: str) -> str:
+        """What a line of text begins with here; ``pipe``: its name, or "" if it has none."""
 
     def write(self, priority: int, line: str) -> bool:
         """Take one line, of this priority (RFC 5424); False if it is lost."""
 
     def close(self) -> None:
         """Have no way there any more."""
+
+
+def _label(name: str, pipe: str) -> str:
+    return f"{name}[{pipe}]" if pipe else name
 
 
 class StderrSink:
@@ -45,8 +49,10 @@ class StderrSink:
         # As in C's program, a start says nothing if there is nothing to complain about.
         self.level = NOTICE if self._is_journal else WARNING
 
-    def beginning(self, name: str) -> str:
-        return "" if self._is_journal else f"{name}: "  # which the journal has already
+    def beginning(self, name: str, pipe: str) -> str:
+        if self._is_journal:  # which has the program's name already
+            return f"{pipe}: " if pipe else ""
+        return f"{_label(name, pipe)}: "
 
     def write(self, priority: int, line: str) -> bool:
         mark = f"<{priority}>" if self._is_journal else ""  # sd-daemon(3)
@@ -113,8 +119,8 @@ class FileSink:
         os.close(self._fd)
         self._fd = fd
 
-    def beginning(self, name: str) -> str:
-        return f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {name}: "
+    def beginning(self, name: str, pipe: str) -> str:
+        return f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {_label(name, pipe)}: "
 
     def write(self, priority: int, line: str) -> bool:
         with suppress(OSError):  # the disk is full, or nobody reads a named pipe
@@ -150,7 +156,7 @@ class SyslogSink:
         """There is a log daemon."""
         return self._sock is not None
 
-    def beginning(self, name: str) -> str:
+    def beginning(self, name: str, pipe: str) -> str:
         return f"{self._pipe}: "
 
     def write(self, priority: int, line: str) -> bool:

@@ -8,7 +8,6 @@ import math
 import socket
 from collections.abc import Callable
 
-from spiped.errors import describe
 from spiped.lean_typing import Any, NamedTuple
 from spiped.net.address import SocketAddress
 from spiped.net.reactor import READ, Reactor, Timer
@@ -174,7 +173,7 @@ class Acceptor:
             if not isinstance(error, BlockingIOError) and error.errno not in CONNECTION_ERRORS:
                 self._slot.add(ACCEPT_ERRORS.get(error.errno or 0, Field.ACCEPT_OTHER), 1)
                 self._pause_for(ACCEPT_PAUSE, Pause.TROUBLE)
-                self._service.on_shortage(describe(error))
+                self._service.on_shortage(error.errno or errno.EIO)
             return None
         self._slot.add(Field.ACCEPTED, 1)
         return accepted

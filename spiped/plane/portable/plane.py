@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Callable
+from functools import partial
 
 from spiped.crypto import Backend
 from spiped.lean_typing import Any
@@ -90,9 +91,13 @@ class PortablePlane:
     def kill(self, number: int) -> bool:
         for connection in self._connections:
             if connection.number == number:
-                connection.abort(Reason.KILLED)
+                self._reactor.compute(partial(self._reset, connection))
                 return True
         return False
+
+    def _reset(self, connection: Connection) -> None:
+        if connection in self._connections:  # it has not ended meanwhile
+            connection.abort(Reason.KILLED)
 
     def abort_all(self) -> None:
         while self._connections:

@@ -312,6 +312,9 @@ let severalPipes = false;
 let before = null; // the status that was seen last,
 let firstEnds = null; // and how many connections had ended, by cause, when this page was opened
 
+// Causes of an end that is no failure
+const noFailures = ["ended", "killed", "shut_down", "left_at_once"];
+
 const total = (list, get) => list.reduce((sum, each) => sum + (get(each) ?? 0), 0);
 
 function summary(status) {
@@ -334,7 +337,7 @@ function summary(status) {
     opened: total(pipes, (p) => p.bytes.opened),
     ends,
     ended,
-    failed: ended - (ends.ended ?? 0),
+    failed: ended - total(noFailures, (cause) => ends[cause]),
   };
 }
 
