@@ -77,11 +77,9 @@ class End(NamedTuple):
         return frozenset(ports)
 
     def connections_of(self, worker: int) -> int:
-        """How many it has accepted that have not ended."""
-        own = _port(self.daemon.source)
+        """How many it carries, at most: of some, one socket is closed already."""
         return sum(
-            sock.getsockname()[1] == own
-            and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
             for sock in _sockets_of(worker)
         )
 
