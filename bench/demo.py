@@ -123,10 +123,11 @@ def main() -> int:
     parser.add_argument("--mib", type=int, default=512, help="how much to send")
     total = parser.parse_args().mib * MIB
     console = Console()
-    kernels = subprocess.run(
-        [sys.executable, "-m", "spiped.crypto"], check=True, capture_output=True, text=True
-    ).stdout
     with tempfile.TemporaryDirectory() as directory, echo_target() as target:
+        command = [sys.executable, "-m", "spiped.crypto"]
+        how = {"check": True, "capture_output": True, "text": True}
+        # not here, where the sources may be, and what is built elsewhere
+        kernels = subprocess.run(command, cwd=directory, **how).stdout
         key = Path(directory, "key")
         key.touch(0o600)
         key.write_bytes(os.urandom(32))
