@@ -64,11 +64,8 @@ $(VENV)/bench-tools: $(VENV)/ready
 demo: build
 	@$(BIN)/python -m bench.demo
 
-# As many processes as there are CPUs, each with whole files: many tests wait most of the time.
-IN_PARALLEL := -n auto --dist loadfile
-
 test: build
-	$(BIN)/python -m pytest $(IN_PARALLEL) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # What takes minutes, or tools and packages from elsewhere.
 acceptance: build

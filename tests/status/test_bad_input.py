@@ -358,9 +358,10 @@ def test_a_thousand_at_once_are_all_answered() -> None:
         pytest.skip("the system allows too few descriptors")
     with serving(f"[127.0.0.1]:{free_port()}", connections=300) as status:
         with ExitStack() as stack:
-            peers = [stack.enter_context(Peer.connect(status.tcp)) for _ in range(1000)]
-            for peer in peers:
-                peer.send(request("/status"))
+            peers = [
+                stack.enter_context(Peer.connect(status.tcp)).send(request("/status"))
+                for _ in range(1000)
+            ]
             statuses = [read_answer(peer).status for peer in peers]
             assert set(statuses) <= {200, 503}
             assert statuses.count(200) >= TCP_PLACES

@@ -210,7 +210,7 @@ def test_a_long_list_scrolls(stage: Stage, server: StatusServer, world: World) -
     world.connections = [connection(number) for number in range(1, 501)]
     seat = sit(stage, server, "--sort", "sealed_rate")
     seat.wait_for(lambda text: column(text, "CONN")[0] == "1-500")
-    assert "100 of 500" in seat.text
+    seat.wait_for("100 of 500")
     seat.press("down")
     seat.wait_for(lambda text: column(text, "CONN")[0] == "2-499")
     seat.press("end")
