@@ -31,6 +31,9 @@ def keep(K: Buffer) -> socket.socket:
     Raises what `REFUSALS` names.
     """
     ours, theirs = socket.socketpair()
+    if hasattr(socket, "SO_PASSCRED"):
+        # before anything can be sent: what was sent earlier would come from nobody
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     try:
         fork(lambda: _keep(theirs, K))
     except REFUSALS:
@@ -45,8 +48,6 @@ def _keep(sock: socket.socket, K: Buffer) -> None:
     close_all_but(sock.fileno())
     signal.alarm(TIME_LIMIT)
     parent = os.getppid()
-    if hasattr(socket, "SO_PASSCRED"):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     room = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(CREDENTIALS_BYTES)
     _, messages, _, _ = sock.recvmsg(1, room)
     sender, reply = None, None

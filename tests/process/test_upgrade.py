@@ -463,6 +463,28 @@ def test_a_reload_during_an_upgrade_is_not_lost(
     assert not is_echoed(client.source)
 
 
+LATE = """
+import time
+import spiped.service.key_keeper as keeper
+close_all_but = keeper.close_all_but
+def come_late(*keep):
+    time.sleep(1)
+    close_all_but(*keep)
+keeper.close_all_but = come_late
+"""
+
+
+def test_a_key_is_handed_over_by_who_comes_to_it_late(
+    stage: Stage, release: Release, server: Daemon, client: Daemon
+) -> None:
+    """The new program asks for the key before the child that has it is there, on a busy machine."""
+    release.publish("2", LATE)
+    upgrade(stage, server)
+    release.publish("3")
+    upgrade(stage, server)
+    assert is_echoed(client.source)
+
+
 def test_an_older_release_can_be_followed(stage: Stage, backend: str) -> None:
     """One that is no more: what it has written is frozen, and nothing of this release."""
     echo, port = stage.echo(), free_port()
