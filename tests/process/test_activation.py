@@ -142,7 +142,8 @@ def test_systemd_starts_it_when_the_first_client_comes(stage: Stage) -> None:
 def test_it_is_as_ready_for_use_as_a_socket_of_our_own(stage: Stage) -> None:
     """A worker that is killed resets its connections, which is a matter of the socket's options."""
     sock = listening(stage, stage.address())
-    daemon = start(stage, sock)
+    daemon = start(stage, sock, "--log-level", "notice")
+    daemon.wait_to_say("Started: ")  # until then, the death of a worker is that of the daemon
     with daemon.connect() as peer:
         assert echoes(peer)
         for pid in daemon.workers:
