@@ -69,6 +69,7 @@ class Scene:
         host, _, port = self.daemon.source.rpartition(":")
         self._source = (host.strip("[]"), int(port))
         self._now: Conversation | None = None  # beside the bystanders
+        self.bystanders: list[Conversation] = []
         self.carried = 0  # connections
         self.verified = 0  # bytes
         self._salt = 0
@@ -76,7 +77,6 @@ class Scene:
         self._wait(lambda: plan.started == WORKERS, "the workers are there")
         self._accepting = self._workers()
         self._interposer.begin()
-        self.bystanders: list[Conversation] = []
         for _ in range(BYSTANDERS):
             bystander = self._converse()
             self.begin(bystander)
