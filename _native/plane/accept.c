@@ -51,10 +51,9 @@ begin(struct plane *plane, const struct arrival *arrival)
 		listening_pause_for_trouble(plane, error);
 		return 0;
 	}
-	if (plane->shortage != 0)
-		accept_on_shortage(plane);
+	look_for_shortage(plane);
 	if (admission_source_is_exceeded(plane, connection))
-		lifecycle_refuse(plane, connection, PLANE_TOO_MANY);
+		lifecycle_end(plane, connection, PLANE_TOO_MANY);
 	return 1;
 }
 
@@ -80,7 +79,7 @@ announce(struct plane *plane, const struct arrival *arrival)
 	struct plane_ending *begun;
 
 	if (plane->begun_count == BEGUN_MOST)
-		return;			/* one is accepted per turn, and all are reported after it */
+		return;			/* does not happen: a turn accepts three at most, and all are reported after it */
 	begun = &plane->begun[plane->begun_count++];
 	*begun = (struct plane_ending){ .number = arrival->number, .cause = PLANE_BEGUN };
 	if (arrival->peer_length <= sizeof(begun->peer.bytes)) {
@@ -102,9 +101,11 @@ take_and_begin(struct plane *plane)
 	arrival = (struct arrival){
 		.fd = fd, .number = ++plane->accepted, .peer = &peer, .peer_length = length,
 	};
-	if (plane->reports_begun)
+	if (!begin(plane, &arrival))
+		return 0;
+	if (plane->accepting.service.tell_begun)
 		announce(plane, &arrival);
-	return begin(plane, &arrival);
+	return 1;
 }
 
 /*
@@ -150,7 +151,7 @@ accept_one(struct plane *plane, int anyhow)
 		if (!take_and_begin(plane))
 			break;
 		if (leaving != NULL)
-			lifecycle_refuse(plane, leaving, PLANE_SHED);
+			lifecycle_end(plane, leaving, PLANE_SHED);
 		else if (census.active == accepting->service.limit)
 			accepting->limit_reached = 1;
 		return 1;

@@ -3,14 +3,10 @@
 
 /*
  * Accepting connections from the listening socket, and leaving it to other planes for a while.
- *
- * A plane that pauses wakes another one by an eventfd, because the system may have woken only us for
- * the connections that are waiting.
  */
 
 #include "service.h"
-
-struct plane;
+#include "state.h"
 
 /* Accept, from now on.  Returns 0 or an errno value. */
 int accept_begin(struct plane *plane, const struct plane_service *service);
@@ -32,5 +28,21 @@ void accept_on_shortage(struct plane *plane);
 
 /* There may be room (plane->room_made): end a pause that waits for that, and clear it. */
 void accept_on_room(struct plane *plane);
+
+/* What a connection reports is looked at before anything else happens. */
+
+static inline void
+look_for_shortage(struct plane *plane)
+{
+	if (plane->shortage != 0)
+		accept_on_shortage(plane);
+}
+
+static inline void
+look_for_room(struct plane *plane)
+{
+	if (plane->room_made)
+		accept_on_room(plane);
+}
 
 #endif

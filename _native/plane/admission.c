@@ -66,7 +66,7 @@ admission_grace_ends_ms(const struct plane *plane)
 	    grace_ends_ms(OWNER_OF(list->next, struct connection, unauthenticated));
 }
 
-/* The oldest unauthenticated connection, if it has had its time and is silent; else NULL. */
+/* The oldest unauthenticated connection that has had its time and waits for its peer, not for us; else NULL. */
 static struct connection *
 longest_silent(const struct plane *plane)
 {

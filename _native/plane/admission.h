@@ -35,7 +35,7 @@ void admission_look(const struct plane *plane, struct census *census);
  *
  * If it comes to be one unauthenticated connection too many, *leaving is the one that is to be ended for
  * it, else NULL: the oldest, because its peer is the least likely to hold the key, but none that has not
- * had ADMISSION_GRACE_MS, or from which something has come.
+ * had ADMISSION_GRACE_MS, or that waits for us.
  */
 enum admission admission_decide(const struct plane *plane, const struct census *census, int anyhow,
     struct connection **leaving);

@@ -2,7 +2,7 @@
 #define PLANE_CLOCK_H
 
 /*
- * The monotonic clock, in milliseconds; UINT64_MAX is never.
+ * The monotonic clock, in milliseconds or microseconds; UINT64_MAX is never.
  */
 
 #include <stdint.h>

@@ -21,10 +21,10 @@ struct plane;
 /* Is there something to compute? */
 int computing_is_due(const struct plane *plane);
 
-/* The connection whose exponentiation is next, if there is one. */
+/* The connection whose exponentiation is next.  computing_is_due() holds. */
 struct connection *computing_next(const struct plane *plane);
 
-/* An exponentiation is done, and what follows from it: note how long it took since the last one. */
+/* An exponentiation is done: note how long it is since the one before, if others waited meanwhile. */
 void computing_note(struct plane *plane);
 
 /* 1 if a connection that came now would wait for too long, else 0. */

@@ -45,14 +45,14 @@ enter(struct plane *plane, struct connection *connection, const struct arrival *
 	struct plane_entry *entry = NULL;
 
 	if (arrival->number != 0)
-		entry = entries_take(&plane->entries, arrival->number);
+		entry = entries_take(&plane->entries);
 	plane->counters[PLANE_ENTRIES] = plane->entries.fresh;
 	connection->entry = entry != NULL ? entry : &connection->own;
 	connection->entry->began_ms = connection->began_us / 1000;
 	connection->entry->pipe = connection->pipe->settings.number;
-	if (connection->pipe->settings.role == ROLE_S)
-		connection->entry->state = ENTRY_HANDSHAKE;
 	keep_peer(connection, arrival);
+	/* last: whoever sees the number sees all of it */
+	__atomic_store_n(&connection->entry->number, arrival->number, __ATOMIC_RELEASE);
 }
 
 static void
@@ -75,7 +75,6 @@ connection_new(struct plane *plane, struct plane_pipe *pipe, const struct arriva
 	endpoint = connection->endpoint;
 	connection->pipe = pipe;
 	connection->id = arrival->id;
-	connection->number = arrival->number;
 	connection->began_us = clock_now_us();
 	connection->attempt_timer.kind = TIMER_ATTEMPT;
 	connection->timeout.kind = TIMER_TIMEOUT;

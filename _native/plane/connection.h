@@ -43,7 +43,6 @@ struct connection {
 	struct link unauthenticated;	/* linked until the peer has proved to hold the key, then NULL */
 	const struct plane_pipe *pipe;
 	uint64_t id;			/* as in struct plane_ending */
-	uint64_t number;
 	uint64_t began_us;
 	uint64_t connect_began_us;	/* when connecting to the target began, */
 	uint64_t handshake_began_us;	/* and the handshake */

@@ -11,7 +11,7 @@
 #define TIME_WORDS 24			/* and the places that one has: the buckets, one more, and the sum */
 
 enum plane_counter {
-	/* What others look at when they accept, in a cache line of its own */
+	/* What others look at, the first three whenever they accept; in a cache line of its own */
 	PLANE_ACTIVE,			/* connections now, until their end is reported, if it is */
 	PLANE_UNAUTHENTICATED,		/* connections now whose peer has not proved to hold the key */
 	PLANE_SERVING,			/* 1 while the plane accepts, or pauses from that */

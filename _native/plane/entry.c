@@ -9,7 +9,7 @@ _Static_assert(sizeof(struct plane_entry) == 128, "two cache lines");
 _Static_assert(offsetof(struct plane_entry, sealed) == 64, "the second has what changes");
 
 struct plane_entry *
-entries_take(struct entries *entries, uint64_t number)
+entries_take(struct entries *entries)
 {
 	struct plane_entry *entry;
 
@@ -21,8 +21,6 @@ entries_take(struct entries *entries, uint64_t number)
 	else
 		return NULL;
 	memset(entry, 0, sizeof(*entry));
-	/* Whoever sees the number sees nothing of the one before. */
-	__atomic_store_n(&entry->number, number, __ATOMIC_RELEASE);
 	return entry;
 }
 

@@ -28,8 +28,8 @@ struct plane_entry {
 	uint8_t peer_length;
 	uint8_t target_length;		/* 0: it has none yet, or that is a UNIX socket */
 	uint8_t unused;
-	uint16_t pipe;			/* for the caller */
-	uint16_t key;			/* likewise */
+	uint16_t pipe;			/* .number of its settings */
+	uint16_t key;			/* 0: there is only one */
 	uint8_t peer[ENTRY_ADDRESS_BYTES];
 	uint8_t padding[12];
 
@@ -48,8 +48,8 @@ struct entries {
 	size_t freed;			/* one more than the last one freed, or 0; its began_ms names the next */
 };
 
-/* Take an entry for a connection of this number (> 0).  Returns NULL if all are taken. */
-struct plane_entry *entries_take(struct entries *entries, uint64_t number);
+/* Take an entry, which is zero; whoever fills it in stores its number last.  Returns NULL if all are taken. */
+struct plane_entry *entries_take(struct entries *entries);
 
 /* Give an entry back. */
 void entries_give_back(struct entries *entries, struct plane_entry *entry);

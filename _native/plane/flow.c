@@ -207,17 +207,6 @@ flows_send_rest(struct flows *flows, int side)
 }
 
 void
-batch_give_back(struct batch *batch)
-{
-	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-	uintptr_t begin = ((uintptr_t)batch + page - 1) / page * page;
-	uintptr_t end = (uintptr_t)(batch + 1) / page * page;
-
-	wipe(batch, sizeof(*batch));	/* whole pages alone can be given back */
-	madvise((void *)begin, end - begin, MADV_DONTNEED);
-}
-
-void
 flows_move(struct flows *flows, int side, size_t packets, struct batch *batch, uint64_t *counters)
 {
 	struct flow *flow = &flows->flow[side];
@@ -249,6 +238,19 @@ flows_finish(struct flows *flows, int side)
 	if (shutdown(flows->endpoint[!side].fd, SHUT_WR) != 0 && errno != ENOTCONN &&
 	    errno != ECONNRESET && errno != EPIPE)
 		flows_fail(flows, !side, PLANE_SOCKET_ERROR, errno);
+}
+
+/* The memory of a batch. */
+
+void
+batch_give_back(struct batch *batch)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t begin = ((uintptr_t)batch + page - 1) / page * page;
+	uintptr_t end = (uintptr_t)(batch + 1) / page * page;
+
+	wipe(batch, sizeof(*batch));	/* whole pages alone can be given back */
+	madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
 #endif

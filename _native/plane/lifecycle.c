@@ -7,15 +7,6 @@
 
 #include "opening.h"
 
-static void
-fail(struct plane *plane, struct connection *connection, enum plane_cause cause, int error,
-    enum plane_side side)
-{
-	const struct failure failure = { .cause = cause, .error = error, .side = side };
-
-	connection_end(plane, connection, &failure);
-}
-
 /* Relaying and draining. */
 
 static inline void
@@ -88,20 +79,21 @@ lifecycle_time_out(struct plane *plane, struct connection *connection)
 	uint64_t due_ms;
 
 	if (connection->phase == PHASE_OPENING) {
-		fail(plane, connection, PLANE_TOO_SLOW, 0, PLANE_SIDE_CRYPT);
+		connection_end(plane, connection,
+		    &(struct failure){ .cause = PLANE_TOO_SLOW, .side = PLANE_SIDE_CRYPT });
 		return;
 	}
 	due_ms = relay_silence_due(&connection->relay);
 	if (due_ms == 0)
-		fail(plane, connection, PLANE_IDLE, 0, PLANE_SIDE_NONE);
+		lifecycle_end(plane, connection, PLANE_IDLE);
 	else
 		timer_set(&plane->timers, &connection->timeout, due_ms);
 }
 
 void
-lifecycle_refuse(struct plane *plane, struct connection *connection, enum plane_cause cause)
+lifecycle_end(struct plane *plane, struct connection *connection, enum plane_cause cause)
 {
-	fail(plane, connection, cause, 0, PLANE_SIDE_NONE);
+	connection_end(plane, connection, &(struct failure){ .cause = cause, .side = PLANE_SIDE_NONE });
 }
 
 int
@@ -113,8 +105,8 @@ lifecycle_kill(struct plane *plane, uint64_t number)
 		for (struct link *link = list->next; link != list; link = link->next) {
 			struct connection *connection = OWNER_OF(link, struct connection, link);
 
-			if (connection->number == number) {
-				lifecycle_refuse(plane, connection, PLANE_KILLED);
+			if (connection->entry->number == number) {
+				lifecycle_end(plane, connection, PLANE_KILLED);
 				return 1;
 			}
 		}
@@ -127,7 +119,7 @@ lifecycle_abort_all(struct plane *plane)
 {
 	for (enum queue queue = 0; queue < QUEUE_ENDED; queue++) {
 		while (!list_is_empty(&plane->queue[queue]))
-			lifecycle_refuse(plane, connection_first(plane, queue), PLANE_ABORTED);
+			lifecycle_end(plane, connection_first(plane, queue), PLANE_ABORTED);
 	}
 }
 

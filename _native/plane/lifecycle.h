@@ -4,8 +4,8 @@
 /*
  * The life of a connection: which step comes next, in which queue it waits for that, and why it ends.
  *
- * The steps (connect.h, negotiate.h, relay.h) return results; what follows from a result is decided
- * here and nowhere else.
+ * The steps (connect.h, negotiate.h, relay.h) return results and do not know what follows from them:
+ * until both ends are there, opening.h decides that, and from then on this file.
  */
 
 #include <stdint.h>
@@ -26,7 +26,7 @@ void lifecycle_poll_draining(struct plane *plane);
 void lifecycle_time_out(struct plane *plane, struct connection *connection);
 
 /* End a connection although no endpoint has failed. */
-void lifecycle_refuse(struct plane *plane, struct connection *connection, enum plane_cause cause);
+void lifecycle_end(struct plane *plane, struct connection *connection, enum plane_cause cause);
 
 /* End the connection of this number with PLANE_KILLED.  Returns 0 if there is none. */
 int lifecycle_kill(struct plane *plane, uint64_t number);

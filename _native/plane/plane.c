@@ -38,8 +38,7 @@ plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,
 	count = report_take_begun(plane, endings);
 	while (count < room && !list_is_empty(ended))
 		report_take(plane, &endings[count++]);
-	if (plane->room_made)
-		accept_on_room(plane);
+	look_for_room(plane);
 	*wanted |= turn_take_wanted(plane);
 	return count;
 }
@@ -57,7 +56,6 @@ plane_serve(struct plane *plane, const struct plane_service *service)
 
 	if (error == 0) {
 		plane->stopping = 0;
-		report_choose(plane, service->tell_clean, service->tell_left, service->tell_begun);
 		plane->budget = (struct budget){ .left = service->tell_burst };
 	}
 	return error;
@@ -87,8 +85,7 @@ plane_carry(struct plane *plane, uint64_t id, int accepted, struct plane_pipe *p
 	error = opening_begin(plane, pipe, &arrival, &connection);
 	if (error != 0)
 		counters_leave(plane->counters);
-	if (plane->shortage != 0)
-		accept_on_shortage(plane);
+	look_for_shortage(plane);
 	return error;
 }
 
@@ -147,7 +144,6 @@ plane_new(int control, uint64_t *counters, struct plane_entry *entries, size_t c
 	plane->accepting = (struct accepting){ .service.listener = -1 };
 	plane->computing = (struct computing){ 0 };
 	plane->yielded_ms = 0;
-	report_choose(plane, 0, 0, 0);
 	plane->begun_count = 0;
 	plane->budget = (struct budget){ 0 };
 	return plane;

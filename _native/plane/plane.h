@@ -73,10 +73,11 @@ void plane_stop_serving(struct plane *plane);
 int plane_carry(struct plane *plane, uint64_t id, int accepted, struct plane_pipe *pipe);
 
 /*
- * Go on, until the control descriptor is readable, connections have ended, a signal
- * has arrived, there is something to report about accepting, or timeout_ms have passed (negative:
- * no limit; 0: one turn).  Writes at most `room` (> 0) endings and returns their
- * number; others follow at the next call.  *wanted, a set of enum plane_wanted, says
+ * Go on, until the control descriptor is readable, connections have ended, or have begun if that
+ * is to be told, a signal has arrived, there is something to report about accepting, or timeout_ms
+ * have passed (negative: no limit; 0: one turn).  Writes those that have begun and then those that
+ * have ended, at most `room` (> 0; with .tell_begun at least BEGUN_MOST), and returns their number;
+ * others follow at the next call.  *wanted, a set of enum plane_wanted, says
  * what else there is for the caller to do.
  */
 size_t plane_run(struct plane *plane, int64_t timeout_ms, int *wanted,

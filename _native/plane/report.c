@@ -14,9 +14,11 @@
 void
 report_choose(struct plane *plane, int clean, int left, int begun)
 {
-	plane->reports_clean = clean;
-	plane->reports_left = left;
-	plane->reports_begun = begun;
+	struct plane_service *service = &plane->accepting.service;
+
+	service->tell_clean = clean;
+	service->tell_left = left;
+	service->tell_begun = begun;
 }
 
 size_t
@@ -54,12 +56,14 @@ has_budget(struct plane *plane)
 static int
 is_to_be_told(struct plane *plane, const struct connection *connection)
 {
+	const struct plane_service *service = &plane->accepting.service;
+
 	if (connection->id != 0)
 		return 1;
 	if (connection->failure.cause == PLANE_CLEAN || connection->failure.cause == PLANE_ABORTED)
-		return plane->reports_clean;
+		return service->tell_clean;
 	if (connection->failure.cause == PLANE_LEFT)
-		return plane->reports_left;
+		return service->tell_left;
 	return has_budget(plane);
 }
 
@@ -89,7 +93,7 @@ report_take(struct plane *plane, struct plane_ending *ending)
 	if (failure->cause == PLANE_UNREACHED || failure->cause == PLANE_UNANSWERED)
 		target = connect_target(&connection->connector);
 	ending->id = connection->id;
-	ending->number = connection->number;
+	ending->number = connection->entry->number;
 	ending->role = connection->pipe->settings.role;
 	ending->sealed = connection->entry->sealed;
 	ending->opened = connection->entry->opened;

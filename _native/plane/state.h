@@ -91,10 +91,7 @@ struct plane {
 	int stopping;			/* nobody is accepted any more: tell when the last has ended */
 	struct computing computing;
 	uint64_t yielded_ms;		/* when a bulk transfer last let others have the CPU */
-	int reports_clean;		/* clean ends of accepted connections are reported, */
-	int reports_left;		/* and PLANE_LEFT, instead of being counted only, */
-	int reports_begun;		/* and that they have begun: */
-	size_t begun_count;		/* those that are to be reported */
+	size_t begun_count;		/* connections that have begun, to be reported */
 	struct plane_ending begun[BEGUN_MOST];
 	struct budget budget;		/* of reports of failures */
 	struct batch batch;

@@ -5,7 +5,6 @@
 
 #ifdef __linux__
 
-#include <errno.h>
 #include <limits.h>
 #include <sched.h>
 #include <sys/epoll.h>
@@ -29,22 +28,6 @@
 
 /* How often a bulk transfer lets others have the CPU, at most. */
 #define YIELD_MS 1
-
-/* What a connection reports is looked at before anything else happens. */
-
-static inline void
-look_for_shortage(struct plane *plane)
-{
-	if (plane->shortage != 0)
-		accept_on_shortage(plane);
-}
-
-static inline void
-look_for_room(struct plane *plane)
-{
-	if (plane->room_made)
-		accept_on_room(plane);
-}
 
 /* Wait at most wait_ms for events, and take all of them before anything is served, so that none can be
  * of a connection that has ended in the meantime.  Returns a set of enum plane_wanted. */

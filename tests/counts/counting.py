@@ -56,7 +56,6 @@ UNITS = {
     "round-trip": "round trip",
     "connection": "connection",
     "connection-weak": "connection",
-    "arrival": "accept",
     "stranger": "failing connection",
     "probe": "failing connection",
 }
@@ -75,9 +74,9 @@ SCENES = (
 
 @dataclass
 class Counts:
-    """What the plane has spent in a scene; the things that it did are so many times a unit."""
+    """What the plane has spent in a scene."""
 
-    times: int
+    times: int  # units that it has done
     instructions: int  # in user space, of what is ours, kernels left out
     calls: dict[str, int]  # of the system, by name
     clock: int  # readings, which are no calls of the system

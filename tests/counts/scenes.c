@@ -21,7 +21,6 @@
 #include <unistd.h>
 
 #include "loopback.h"
-#include "plane/clock.h"
 #include "plane/flow.h"
 #include "plane/plane.h"
 #include "plane/state.h"
@@ -66,7 +65,7 @@ static struct plane_entry entries[ENTRIES];	/* in which others see what it carri
 static const uint8_t K[32] = { 1 };
 static uint8_t data[BATCH_CRYPT], packets[BATCH_CRYPT], received[BATCH_CRYPT];
 
-/* The clock, the dice and the library's loops. */
+/* The clock and the dice. */
 
 static uint64_t time_us = 1000000000;
 static unsigned long clock_readings;
@@ -86,7 +85,7 @@ __wrap_clock_gettime(clockid_t clock, struct timespec *now)
 	return 0;
 }
 
-/* The call is made all the same. */
+/* The call is made all the same, because it is counted. */
 int __real_getentropy(void *buffer, size_t length);
 int
 __wrap_getentropy(void *buffer, size_t length)
@@ -381,7 +380,7 @@ act_connection(struct scene *scene)
 	return 1;
 }
 
-/* A new connection that stays, if nobody hears of the key. */
+/* A new connection on which the peer says nothing, and which stays. */
 static unsigned
 act_arrival(struct scene *scene)
 {

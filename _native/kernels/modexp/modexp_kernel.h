@@ -15,7 +15,7 @@
  * cancelled is itself the multiple of p that cancels it, and adding q * p to a number
  * that ends in the digit q is adding q * (p + 1) and dropping that digit.  And every
  * kernel's R exceeds 4 * p by a wide margin, so that a product of two numbers
- * below 2 * p comes out below 2 * p again: nothing is ever subtracted until the end.
+ * between -2 * p and 2 * p comes out between these again: nothing is ever subtracted until the end.
  */
 
 #include <stddef.h>

@@ -43,7 +43,7 @@ exponent_from_bytes(uint64_t e[EXPONENT_WORDS], const uint8_t x[GROUP14_SECRET_B
 	e[EXPONENT_WORDS - 1] = (uint64_t)1 << (258 - 256);
 }
 
-/* Bytes of a < 2 * p, reduced to below p: the only subtraction there is. */
+/* Bytes of an element, reduced to below p (pack() gives less than 2 * p): the only subtraction there is. */
 static void
 bytes_from_element(const struct modexp_kernel *k, uint8_t bytes[GROUP14_BYTES],
     const struct element *a)
